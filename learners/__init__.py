@@ -1,0 +1,1 @@
+"""Learners: one file each, registered by entry points exactly as a third-party package would."""

@@ -1,0 +1,1 @@
+"""Scenarios: one file each, registered by entry points exactly as a third-party package would."""

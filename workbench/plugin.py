@@ -1,0 +1,227 @@
+"""The contracts of the four plug-in kinds: scenario, learner (rule or modifier), backbone, hardware.
+
+A plug-in is one class with a typed `Config`, registered under an entry-point group:
+
+    [project.entry-points."workbench.learners"]
+    my-rule = "my_package.my_rule:MyRule"
+
+The first line of the class's docstring is its summary in `workbench list`; the rest is shown by `workbench show`.
+This module imports neither torch nor Avalanche.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from workbench.backbones.network import Network
+    from workbench.randomness import RandomStreams
+    from workbench.tasks import ScenarioContext, TaskStream
+
+GROUPS = {
+    "scenario": "workbench.scenarios",
+    "learner": "workbench.learners",
+    "backbone": "workbench.backbones",
+    "hardware": "workbench.hardware",
+}
+
+
+class PluginConfig(BaseModel):
+    """Frozen, typed settings; every field carries a description, which is its help text everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Plugin:
+    """A class with typed settings. Subclasses name their settings in `Config`."""
+
+    Config: ClassVar[type[PluginConfig]] = PluginConfig
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+
+class Scenario(Plugin):
+    """A data set and the way it is cut into tasks."""
+
+    default_epochs: ClassVar[int] = 1
+    """Passes over each task's training samples when `train.epochs` is not given."""
+    default_batch_size: ClassVar[int] = 64
+    """Sequences per training step when `train.batch_size` is not given."""
+
+    def build(self, context: ScenarioContext) -> TaskStream:
+        """Return the tasks. Raises DataError when the data is missing or damaged."""
+        raise NotImplementedError
+
+
+class Backbone(Plugin):
+    """The temporal network that learns."""
+
+    def build(self, inputs: int, outputs: int, generator: torch.Generator) -> Network:
+        """Return a network from `[T, B, inputs]` to `[T, B, outputs]`, initialised from `generator` alone."""
+        raise NotImplementedError
+
+
+class Hardware(Plugin):
+    """What the weights are stored in and how they may change."""
+
+    def attach(self, network: Network, streams: RandomStreams) -> None:
+        """Install the device model in the network's synapses."""
+        raise NotImplementedError
+
+
+class LearnerConfig(PluginConfig):
+    """Settings that every rule shares: the optimiser and its schedule."""
+
+    lr: float = Field(1e-3, gt=0, description="learning rate at the start of each task")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="update rule that turns gradients into steps")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled decay of the weights per unit of learning rate")
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="learning rate within a task: constant, or falling to zero along a half cosine"
+    )
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """One batch of sequences, time-major.
+
+    inputs: `[T, B, N]` uint8 event counts or floats.
+    targets: `[B]` int64 class labels.
+    class_mask: `[C]` bool, classes that may be predicted (task setting), or None for all.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    class_mask: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one training step produced.
+
+    loss: scalar; carries a graph only if the rule leaves the backward pass to the caller.
+    logits: `[B, C]` decision scores of the sequence; carry a graph under the same condition.
+    """
+
+    loss: torch.Tensor
+    logits: torch.Tensor
+
+
+@dataclass
+class RuleContext:
+    """What a rule may use besides the network."""
+
+    streams: RandomStreams
+    classes: int
+    update: Callable[[], None] | None = None
+    """Apply the gradients in `.grad` now and clear them; given when the rule may update within a sequence."""
+
+
+@dataclass(frozen=True)
+class MemoryCost:
+    """Bytes that learning needs, by category; `total` is their sum.
+
+    parameters: weights and trained cell parameters. optimiser: moments. gradients: `.grad` buffers.
+    activations: kept for the backward pass (or, for an online rule, of the present chunk).
+    traces: eligibility traces and carried state. replay: stored samples. other: feedback matrices, penalties, ...
+    """
+
+    parameters: int = 0
+    optimiser: int = 0
+    gradients: int = 0
+    activations: int = 0
+    traces: int = 0
+    replay: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        """Sum over the categories, bytes."""
+        return sum(self.by_category().values())
+
+    def by_category(self) -> dict[str, int]:
+        """Return the categories as a dictionary, without the total."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def __add__(self, other: MemoryCost) -> MemoryCost:
+        mine, theirs = self.by_category(), other.by_category()
+        return MemoryCost(**{name: mine[name] + theirs[name] for name in mine})
+
+
+class Rule(Plugin):
+    """A credit-assignment rule: turns one batch of sequences into gradients, or into updates as it goes.
+
+    Knows nothing of Avalanche: the same object learns from a task stream, a live event stream, or a ten-line test.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = LearnerConfig
+    needs_graph: ClassVar[bool] = False
+    """True if `forward` returns a loss whose `backward()` the caller must run."""
+
+    network: Network
+    context: RuleContext
+
+    def setup(self, network: Network, context: RuleContext) -> None:
+        """Bind the rule to a network and draw what it needs (feedback matrices, say) from the context's streams."""
+        self.network = network
+        self.context = context
+
+    def forward(self, batch: SequenceBatch) -> StepResult:
+        """Run one batch. A local rule adds to `.grad` here; a graph rule leaves that to `loss.backward()`."""
+        raise NotImplementedError
+
+    def train_step(self, batch: SequenceBatch) -> StepResult:
+        """Run one batch and leave its gradients in `.grad`, whatever the kind of rule."""
+        result = self.forward(batch)
+        if result.loss.requires_grad:
+            result.loss.backward()
+        return result
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return everything besides the network that a bit-exact resume needs."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+
+    def memory(self, steps: int, batch: int) -> MemoryCost:
+        """Return the analytic memory cost of one training step on `[steps, batch, N]` sequences."""
+        raise NotImplementedError
+
+
+class Modifier(Plugin):
+    """Changes what a rule does around its steps; several stack in order, `osttp+hlop+replay`."""
+
+    default_rule: ClassVar[str] = "bptt"
+    """The rule that `learner=<modifier>` alone brings along."""
+
+    def avalanche_plugin(self, streams: RandomStreams) -> Any | None:
+        """Return the Avalanche strategy plug-in that does the work, or None for a native modifier."""
+        return None
+
+    def before_task(self, rule: Rule, task: int) -> None:
+        """Called before the first batch of a task."""
+
+    def after_gradients(self, rule: Rule, batch: SequenceBatch) -> None:
+        """Called when `.grad` is complete and before the optimiser's step."""
+
+    def after_update(self, rule: Rule, batch: SequenceBatch) -> None:
+        """Called after the optimiser's step."""
+
+    def after_task(self, rule: Rule, task: int) -> None:
+        """Called after the last batch of a task."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the state that a bit-exact resume needs."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore what `state_dict` returned."""

@@ -1,0 +1,89 @@
+"""What a scenario hands to the trainer: packed sequences and, for each task, which of them belong to it.
+
+Pure NumPy, no torch and no Avalanche, so that a scenario is a few lines and a test of it takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Setting = Literal["class", "task", "domain"]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Where the numbers come from; goes to the terminal, results.json and the tracking tags."""
+
+    name: str
+    synthetic: bool
+    digest: str
+    """Digest of the data as used: source file digests and the transform that was applied."""
+    notice: str = ""
+    """A sentence that must accompany every result on this data (a synthetic stand-in, say); empty if none."""
+
+
+@dataclass(frozen=True)
+class SequencePool:
+    """Binned sequences of one split, sample-major on disk so that a sample is one contiguous read.
+
+    inputs: `[n, T, N]` uint8 event counts (may be a read-only memory map).
+    targets: `[n]` int64 class labels.
+    """
+
+    inputs: npt.NDArray[np.uint8]
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One experience of the stream: which samples to train, validate and test on, and which classes it holds.
+
+    `train` and `validation` index the training pool, `test` indexes the test pool.
+    """
+
+    name: str
+    classes: tuple[int, ...]
+    train: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TaskStream:
+    """A data set cut into tasks, in the order in which they are learned."""
+
+    dataset: DatasetInfo
+    setting: Setting
+    training_pool: SequencePool
+    test_pool: SequencePool
+    tasks: tuple[Task, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes over all tasks: the width of the readout."""
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """Number of input channels N."""
+        return int(self.training_pool.inputs.shape[2])
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps T."""
+        return int(self.training_pool.inputs.shape[1])
+
+
+@dataclass(frozen=True)
+class ScenarioContext:
+    """What a scenario may use besides its own configuration."""
+
+    seed: int
+    cache: Path
+    """Folder for downloads and binned events."""
