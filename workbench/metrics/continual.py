@@ -69,7 +69,7 @@ def backward_transfer_per_task(matrix: npt.ArrayLike) -> Vector:
 
 
 def backward_transfer(matrix: npt.ArrayLike) -> float | None:
-    """Return BWT, the mean change of the accuracy on a task from having learned it to the end; None for one task.
+    """Return BWT, the mean change of the accuracy on a task from learning it to the end; None for one task.
 
     BWT = 1/(T-1) sum_{j<T-1} (R[T-1, j] - R[j, j]). Difference of fractions in [-1, 1]; below 0 means
     forgetting.

@@ -86,7 +86,7 @@ def test_perfect_memory_forgets_nothing(learned: Matrix) -> None:
 
 
 @given(matrices())
-def test_the_order_of_middle_rows_does_not_matter_to_accuracy_nor_the_upper_triangle_to_the_past(
+def test_only_forward_transfer_reads_above_the_diagonal(
     R: Matrix,
 ) -> None:
     unread = R.copy()
@@ -165,7 +165,7 @@ def avalanche_metrics() -> ModuleType:
 def test_backward_transfer_is_avalanche_s_and_its_forgetting_the_opposite(
     avalanche_metrics: ModuleType, R: Matrix
 ) -> None:
-    """Avalanche counts forgetting from the accuracy just after training on a task, not from the best since."""
+    """Avalanche counts forgetting from the accuracy just after training a task, not from the best since."""
     tasks = len(R)
     theirs = avalanche_metrics.ExperienceForgetting()
     transfer = avalanche_metrics.BWT()
