@@ -1,0 +1,105 @@
+"""OSTTP, online spatio-temporal learning with target projection (Ortner et al. 2023, arXiv 2304.05124).
+
+Layer l of n units, batch B, classes C; y*_t `[B, C]` the one-hot target, the same at every step of a sequence.
+
+    eps_t = (ds_t/ds_{t-1}) eps_{t-1} + direct derivative        trace of the state                   (eq. 8)
+    e_t   = (dy_t/ds_t) eps_t                                    eligibility trace                    (eq. 9)
+    dE/dW_l = sum_t L_t^l e_t^l                                                                       (eq. 6)
+    hidden layers:  L_t^l = B_l y*_t      B_l `[n, C]` fixed and random                               (eq. 11)
+    readout:        L_t^K = dE_t/do_t = softmax(o_t) - y*_t      its own gradient
+
+Equation numbers as cited by later implementations; the paper's body was not at hand. No error is carried between
+layers or backwards in time: no weight transport, no update lock, memory independent of T. The traces are exact for a
+layer without recurrence; a recurrent layer drops the terms between units (the diagonal form), whose distance to the
+exact trace is measured in the tests. The signal is a gradient, it is descended; it never vanishes for a constant
+target, so a falling learning rate matters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from workbench.lazy import lazy_module
+from workbench.plugin import (
+    LearnerConfig,
+    MemoryCost,
+    PluginConfig,
+    Rule,
+    RuleContext,
+    SequenceBatch,
+    StepResult,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from workbench.backbones.network import Network
+    from workbench.rules.online import Chunk
+else:
+    torch = lazy_module("torch")
+
+
+class OSTTPConfig(LearnerConfig):
+    """Settings of OSTTP."""
+
+    update: Literal["sequence", "step"] = Field(
+        "sequence", description="apply gradients once a sequence, or at every time step (fully online)"
+    )
+    chunk: int = Field(25, ge=1, description="steps handled at once; changes speed and memory, not the gradient")
+    feedback_scale: float = Field(1.0, gt=0, description="B_l is drawn from N(0, feedback_scale^2 / C)")
+
+
+class OSTTP(Rule):
+    """Online spatio-temporal learning with target projection: no graph, no weight transport, memory flat in T."""
+
+    Config: ClassVar[type[PluginConfig]] = OSTTPConfig
+    config: OSTTPConfig
+
+    def setup(self, network: Network, context: RuleContext) -> None:
+        """Draw the fixed feedback matrices B_l `[n, C]`, one per hidden layer."""
+        super().setup(network, context)
+        generator = context.streams.torch("feedback")
+        weight = network.readout.synapse.weight
+        deviation = self.config.feedback_scale / network.classes**0.5
+        self.feedback = [
+            (deviation * torch.randn(layer.units, network.classes, generator=generator)).to(weight)
+            for layer in network.layers[:-1]
+        ]
+
+    def forward(self, batch: SequenceBatch) -> StepResult:
+        """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
+        from workbench.rules.online import OnlinePass
+
+        online = OnlinePass(self.network, self.signal)
+        if self.config.update == "step":
+            return online.learn(batch, 1, self.context.update)
+        return online.learn(batch, self.config.chunk)
+
+    def signal(self, chunk: Chunk) -> list[Tensor]:
+        """Return L_t = B_l y* `[K, B, n]` per hidden layer, on the scale of the mean loss (1 / (T B))."""
+        steps = chunk.error.shape[0]
+        return [
+            (chunk.scale * (chunk.one_hot @ matrix.T)).expand(steps, -1, -1) for matrix in self.feedback
+        ]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the feedback matrices."""
+        return {f"feedback.{index}": matrix for index, matrix in enumerate(self.feedback)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore the feedback matrices."""
+        self.feedback = [state[f"feedback.{index}"].to(old) for index, old in enumerate(self.feedback)]
+
+    def memory(self, steps: int, batch: int) -> MemoryCost:
+        """See `Rule.memory`."""
+        from workbench.cost.memory import chunk_activations, eligibility_traces, trained_cost
+
+        chunk = 1 if self.config.update == "step" else min(self.config.chunk, steps)
+        return trained_cost(self.network, self.config.optimiser, self.config.momentum) + MemoryCost(
+            activations=chunk_activations(self.network, chunk, batch),
+            traces=eligibility_traces(self.network, batch, carried=chunk < steps),
+            other=sum(matrix.numel() * matrix.element_size() for matrix in self.feedback),
+        )

@@ -1,0 +1,1 @@
+"""Backbones: networks made of synapses, cells and a readout."""

@@ -1,0 +1,129 @@
+"""A stack of layers: synapse, optional recurrent synapse, cell; the last layer is the readout.
+
+Synapses are ordinary `nn.Linear` modules, so hooks see the presynaptic activity, hardware can replace them, and
+Avalanche's plug-ins see parameters. Everything is time-major: `[T, B, N]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from workbench.neurons.cell import Cell
+from workbench.neurons.trajectory import Trajectory
+
+
+class Layer(nn.Module):
+    """A synapse `[in -> N]`, an optional recurrent synapse `[N -> N]`, and N units of one cell."""
+
+    def __init__(self, inputs: int, units: int, cell: Cell, *, recurrent: bool, bias: bool) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.units = units
+        self.cell = cell
+        # Filled by `initialise`, so that construction draws nothing from the global generator.
+        self.synapse = nn.utils.skip_init(nn.Linear, inputs, units, bias=bias)
+        self.recurrent = nn.utils.skip_init(nn.Linear, units, units, bias=False) if recurrent else None
+
+    def initialise(self, gain: Tensor, recurrent_gain: float, generator: torch.Generator) -> None:
+        """Draw weights from N(0, (gain / sqrt(fan-in))^2), gain `[N]` or scalar; biases are zero."""
+        with torch.no_grad():
+            weight = torch.randn(self.units, self.inputs, generator=generator)
+            self.synapse.weight.copy_(weight * gain.reshape(-1, 1) / self.inputs**0.5)
+            if self.synapse.bias is not None:
+                self.synapse.bias.zero_()
+            if self.recurrent is not None:
+                weight = torch.randn(self.units, self.units, generator=generator)
+                self.recurrent.weight.copy_(weight * recurrent_gain / self.units**0.5)
+        trained = self.cell.trained()
+        for name, value in self.cell.initial_parameters(self.units, generator).items():
+            if name in trained:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+
+    def cell_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters `[N]` that the cell's `step` takes; differentiable in the trained ones."""
+        raw = {name: value for name, value in self._own() if value is not None}
+        return self.cell.constrain(raw)
+
+    def _own(self) -> Iterator[tuple[str, Tensor | None]]:
+        yield from self._parameters.items()
+        yield from self._buffers.items()
+
+    def initial_state(self, batch: int, like: Tensor) -> Tensor:
+        """Return the state before the first step, `[S, batch, N]`."""
+        return self.cell.initial_state(batch, self.units, like)
+
+    def recurrent_weight(self) -> Tensor | None:
+        """Return the recurrent matrix `[N, N]` (to, from), or None."""
+        return None if self.recurrent is None else self.recurrent.weight
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`[T, B, in]` -> last state `[S, B, N]`, outputs `[T, B, N]`; differentiable.
+
+        The input product is one matrix product over all steps, outside the time loop.
+        """
+        currents = self.synapse(inputs)
+        if state is None:
+            state = self.initial_state(inputs.shape[1], currents)
+        return self.cell.scan(self.cell_parameters(), state, currents, self.recurrent_weight())
+
+    @torch.no_grad()
+    def run(self, inputs: Tensor, state: Tensor) -> Trajectory:
+        """As `forward`, without a graph, keeping what local learning needs."""
+        return self.cell.run(self.cell_parameters(), state, self.synapse(inputs), self.recurrent_weight())
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """What a whole forward pass returned.
+
+    outputs: `[T, B, C]` readout. states: one `[S, B, N]` per layer. spikes: outputs `[T, B, N]` of the hidden layers.
+    """
+
+    outputs: Tensor
+    states: list[Tensor]
+    spikes: list[Tensor]
+
+
+class Network(nn.Module):
+    """Hidden layers and a readout; a learner sees nothing else of a backbone."""
+
+    def __init__(self, hidden: Sequence[Layer], readout: Layer) -> None:
+        super().__init__()
+        self.hidden = nn.ModuleList(hidden)
+        self.readout = readout
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers from the input to the readout."""
+        return [*self.hidden, self.readout]  # type: ignore[list-item]
+
+    @property
+    def classes(self) -> int:
+        """Width C of the readout."""
+        return self.readout.units
+
+    def initial_states(self, batch: int) -> list[Tensor]:
+        """Return the states of all layers before the first step."""
+        like = self.readout.synapse.weight
+        return [layer.initial_state(batch, like) for layer in self.layers]
+
+    def run(self, inputs: Tensor, states: Sequence[Tensor] | None = None) -> ForwardPass:
+        """Run `[T, B, inputs]` through all layers; differentiable. `states` hands over from an earlier stretch."""
+        activity = inputs.to(self.readout.synapse.weight.dtype)
+        given = states if states is not None else [None] * len(self.layers)
+        last, outputs = [], []
+        for layer, state in zip(self.layers, given, strict=True):
+            state, activity = layer(activity, state)
+            last.append(state)
+            outputs.append(activity)
+        return ForwardPass(activity, last, outputs[:-1])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """`[T, B, inputs]` -> readout `[T, B, C]`."""
+        return self.run(inputs).outputs

@@ -1,0 +1,1 @@
+"""Cells: the dynamics of spiking and state-space units, one file each."""

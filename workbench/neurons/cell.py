@@ -1,0 +1,82 @@
+"""The contract of a cell: a pure step first; everything else has a default that follows from it.
+
+A cell is a frozen record of its settings. Its numbers live elsewhere: `parameters` is a dictionary of `[N]` tensors,
+`state` one tensor `[S, B, N]` with S state variables per unit. A cell that defines `step` alone can be trained by every
+learner; `scan` and `run` are overridden where a fused form exists, and tests hold the two equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from workbench.neurons.trajectory import LinearisedTrajectory, Trajectory
+
+Parameters = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A layer of units with per-unit dynamics: elementwise over `[B, N]`, S state variables each."""
+
+    state_size: ClassVar[int] = 1
+
+    def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return unconstrained parameters `[size]` by name; `trained` tells which of them learn."""
+        raise NotImplementedError
+
+    def trained(self) -> frozenset[str]:
+        """Return the names of the parameters that learn; the others are constants."""
+        return frozenset()
+
+    def constrain(self, raw: Parameters) -> dict[str, Tensor]:
+        """Map the stored parameters to the ones `step` takes (a logit to a decay, say); differentiable."""
+        return dict(raw)
+
+    def initial_state(self, batch: int, size: int, like: Tensor) -> Tensor:
+        """Return the state before the first step, `[S, batch, size]`, of the dtype and device of `like`."""
+        return like.new_zeros(self.state_size, batch, size)
+
+    def step(self, parameters: Parameters, state: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
+        """Advance one step: `(state [S, B, N], current [B, N]) -> (state [S, B, N], output [B, N])`. Pure."""
+        raise NotImplementedError
+
+    def output(self, parameters: Parameters, state: Tensor) -> Tensor:
+        """Return the output `[B, N]` that belongs to a state: what a recurrent synapse reads after a hand-over."""
+        return torch.zeros_like(state[0])
+
+    def scan(
+        self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Fold `step` over `[T, B, N]` currents; differentiable.
+
+        `recurrent` `[N, N]` (to, from) adds `recurrent @ output_{t-1}` to each current.
+        Returns the last state `[S, B, N]` and the outputs `[T, B, N]`.
+        """
+        return fold(self, parameters, state, currents, recurrent)
+
+    def run(
+        self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
+    ) -> Trajectory:
+        """As `scan`, without a graph, keeping what local learning needs: the within-unit derivatives."""
+        return LinearisedTrajectory.record(self, parameters, state, currents, recurrent)
+
+
+def fold(
+    cell: Cell, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Run `cell.step` over time, the plain loop that every fused scan must equal.
+
+    `unbind` rather than `currents[t]`: indexing a tensor that needs a gradient costs O(T^2).
+    """
+    outputs = []
+    output = cell.output(parameters, state) if recurrent is not None else None
+    for current in currents.unbind(0):
+        total = current if recurrent is None or output is None else current + output @ recurrent.T
+        state, output = cell.step(parameters, state, total)
+        outputs.append(output)
+    return state, torch.stack(outputs)

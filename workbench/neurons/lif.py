@@ -1,0 +1,166 @@
+"""Leaky integrate-and-fire cell.
+
+    u_t = d r(u_{t-1}) + I_t            membrane potential (threshold units, dimensionless), d in (0, 1) the decay per step
+    y_t = H(u_t - v)                    spike, v the threshold
+    r(u) = u - v H(u - v)   (soft)      r(u) = u (1 - H(u - v))   (hard)
+
+In reverse, H' is a surrogate slope psi (see `surrogate.py`). With `reset_gradient="cut"` the reset's own dependence on
+the spike is left out: r'(u) = 1 (soft), 1 - y (hard); with "keep" r'(u) = 1 - v psi (soft), 1 - y - u psi (hard).
+The state is u before the reset, `[1, B, N]`; the spike follows from it. Sources: Neftci, Mostafa and Zenke 2019
+(surrogate gradients); Wozniak et al. 2020, the hard reset inside the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from workbench.neurons import lif_scan
+from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.surrogate import SurrogateName, slope, spike
+from workbench.neurons.trajectory import Adjoint, Transport, carry
+
+
+def spread_decays(size: int, low: float, high: float, values: int) -> Tensor:
+    """Return `[size]` decays of at most `values` distinct values from `low` to `high`, taken in turn by the units.
+
+    The values are evenly spaced in the logarithm of the time constant, -1 / ln(decay) steps. Few distinct values keep
+    eligibility traces presynaptic: one trace per input and value.
+
+    >>> spread_decays(4, 0.8, 0.95, 2)
+    tensor([0.8000, 0.9500, 0.8000, 0.9500])
+    """
+    if low == high or values == 1:
+        return torch.full((size,), math.sqrt(low * high))
+    shortest, longest = math.log(-1.0 / math.log(low)), math.log(-1.0 / math.log(high))
+    constants = torch.linspace(shortest, longest, values, dtype=torch.float64).exp()
+    return torch.exp(-1.0 / constants)[torch.arange(size) % values].float()
+
+
+@dataclass(frozen=True)
+class LIF(Cell):
+    """Leaky integrate-and-fire units; equations at the top of the file.
+
+    decay: lowest and highest decay per step; the units take `decay_values` values between them.
+    """
+
+    decay: tuple[float, float] = (0.95, 0.95)
+    decay_values: int = 1
+    learn_decay: bool = False
+    threshold: float = 1.0
+    reset: Literal["soft", "hard"] = "soft"
+    reset_gradient: Literal["cut", "keep"] = "cut"
+    surrogate: SurrogateName = "fast-sigmoid"
+    sharpness: float = 25.0
+
+    state_size: ClassVar[int] = 1
+
+    def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return `decay_logit` `[size]` if decays are learned, else `decay` `[size]`."""
+        decay = spread_decays(size, *self.decay, self.decay_values)
+        return {"decay_logit": torch.logit(decay)} if self.learn_decay else {"decay": decay}
+
+    def trained(self) -> frozenset[str]:
+        """Return `decay_logit` if decays are learned."""
+        return frozenset({"decay_logit"}) if self.learn_decay else frozenset()
+
+    def constrain(self, raw: Parameters) -> dict[str, Tensor]:
+        """Return `decay` `[N]` in (0, 1)."""
+        return {"decay": raw["decay"] if "decay" in raw else torch.sigmoid(raw["decay_logit"])}
+
+    def output(self, parameters: Parameters, state: Tensor) -> Tensor:
+        """Return the spikes `[B, N]` of a state."""
+        return spike(state[0] - self.threshold, self.surrogate, self.sharpness)
+
+    def step(self, parameters: Parameters, state: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
+        """Advance one step; see the equations at the top of the file."""
+        before = state[0]
+        fired = self.output(parameters, state)
+        if self.reset_gradient == "cut":
+            fired = fired.detach()
+        kept = before - self.threshold * fired if self.reset == "soft" else before * (1.0 - fired)
+        membrane = parameters["decay"] * kept + current
+        return membrane[None], spike(membrane - self.threshold, self.surrogate, self.sharpness)
+
+    def scan(
+        self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `Cell.scan`, forward and adjoint fused."""
+        membrane, spikes = lif_scan.scan(self, parameters["decay"], state[0], currents, recurrent)
+        return membrane[None], spikes
+
+    def run(
+        self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
+    ) -> LIFTrajectory:
+        """As `Cell.run`, with the analytic derivatives."""
+        decay = parameters["decay"].detach()
+        start = state[0].detach()
+        weight = None if recurrent is None else recurrent.detach()
+        membrane, spikes = lif_scan.forward(self, decay, start, currents.detach(), weight)
+        own = None if weight is None else weight.diagonal().contiguous()
+        return LIFTrajectory(self, decay, start, membrane, spikes, own)
+
+    def pass_through(self, membrane: Tensor) -> Tensor:
+        """Return r'(u), the derivative of the reset, same shape as `membrane`."""
+        fired = (membrane >= self.threshold).to(membrane.dtype)
+        through = 1.0 - fired if self.reset == "hard" else torch.ones_like(membrane)
+        if self.reset_gradient == "keep":
+            height = membrane if self.reset == "hard" else self.threshold
+            through = through - height * slope(self.surrogate, membrane - self.threshold, self.sharpness)
+        return through
+
+    def after_reset(self, membrane: Tensor) -> Tensor:
+        """Return r(u), same shape as `membrane`."""
+        fired = (membrane >= self.threshold).to(membrane.dtype)
+        return membrane * (1.0 - fired) if self.reset == "hard" else membrane - self.threshold * fired
+
+
+@dataclass(frozen=True)
+class LIFTrajectory:
+    """A stretch of steps of a LIF layer; membranes are all that is kept.
+
+    decay `[N]`; start `[B, N]` membrane before the stretch; membrane, outputs `[T, B, N]`; own `[N]` or None.
+    """
+
+    cell: LIF
+    decay: Tensor
+    start: Tensor
+    membrane: Tensor
+    outputs: Tensor
+    own: Tensor | None
+
+    @property
+    def state(self) -> Tensor:
+        """State after the last step, `[1, B, N]`."""
+        return self.membrane[-1:]
+
+    def adjoint(self, signal: Tensor) -> Adjoint:
+        """Return the gradients under dE/dy = `signal` `[T, B, N]`."""
+        gradient, start, decay = lif_scan.adjoint(
+            self.cell, self.decay, self.start, self.membrane, signal, self.own
+        )
+        return Adjoint(gradient, start[None], {"decay": decay.sum(0)})
+
+    def transport(self) -> Transport:
+        """Return how eligibility traces are carried from before to after the stretch."""
+        before = torch.cat([self.start[None], self.membrane[:-1]])
+        transition = self.decay * self.cell.pass_through(before)
+        if self.own is not None:
+            psi = slope(self.cell.surrogate, before - self.cell.threshold, self.cell.sharpness)
+            transition = transition + self.own * psi
+        suffix = torch.ones_like(transition)
+        for t in reversed(range(transition.shape[0] - 1)):
+            torch.mul(suffix[t + 1], transition[t + 1], out=suffix[t])
+        product = suffix[0] * transition[0]
+        decay_drive = (suffix * self.cell.after_reset(before)).sum(0)
+        return Transport(product[None, None], suffix[:, None], {"decay": decay_drive[None]})
+
+    def shared_decay(self) -> Tensor | None:
+        """Return the decays if no transition depends on the data: soft reset, cut gradient, no recurrence."""
+        constant = self.cell.reset == "soft" and self.cell.reset_gradient == "cut" and self.own is None
+        return self.decay if constant else None

@@ -1,0 +1,237 @@
+"""Scans of LIF and leaky layers over time: one entry, two implementations that tests hold equal.
+
+Numba kernels on a CPU in float32 or float64; plain torch anywhere else, or when `WORKBENCH_KERNELS=reference` is set.
+`scan` and `leaky_scan` are differentiable with a hand-written adjoint: they keep the membranes, not a graph of T steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from workbench.neurons import lif_reference
+from workbench.neurons.surrogate import SURROGATES
+
+if TYPE_CHECKING:
+    from workbench.neurons.lif import LIF
+
+_SMALL = 1 << 15
+"""Elements `[T, B, N]` under which handing half the batch to another thread costs more than it saves."""
+
+
+def fast_kernels_apply(tensor: Tensor) -> bool:
+    """Tell whether the Numba kernels serve this tensor."""
+    forced = os.environ.get("WORKBENCH_KERNELS", "") == "reference"
+    return not forced and tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="lif-scan")
+
+
+def _over_batch(kernel: Callable[..., None], batch: int, elements: int, *arguments: Any) -> None:
+    """Run `kernel(*arguments, first, last)` over slices of the batch, one for each torch thread."""
+    threads = min(torch.get_num_threads(), batch) if elements >= _SMALL else 1
+    edges = [batch * i // threads for i in range(threads + 1)]
+    others = [
+        _workers(threads - 1).submit(kernel, *arguments, first, last)
+        for first, last in zip(edges[1:-1], edges[2:], strict=True)
+    ]
+    kernel(*arguments, 0, edges[1])
+    for other in others:
+        other.result()
+
+
+def forward(
+    cell: LIF, decay: Tensor, start: Tensor, currents: Tensor, recurrent: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return membranes and spikes, both `[T, B, N]`, without a graph."""
+    if not fast_kernels_apply(currents):
+        return lif_reference.forward(cell, decay, start, currents, recurrent)
+    from workbench.neurons import kernels
+
+    currents = currents.contiguous()
+    membrane, spikes = torch.empty_like(currents), torch.empty_like(currents)
+    head = (decay.contiguous().numpy(), start.contiguous().numpy(), cell.threshold, cell.reset == "hard")
+    tail = (membrane.numpy(), spikes.numpy())
+    batch, elements = currents.shape[1], currents.numel()
+    if recurrent is None:
+        _over_batch(kernels.forward, batch, elements, currents.numpy(), *head, *tail)
+    else:
+        rows = recurrent.T.contiguous().numpy()
+        _over_batch(kernels.forward_recurrent, batch, elements, currents.numpy(), rows, *head, *tail)
+    return membrane, spikes
+
+
+def adjoint(
+    cell: LIF,
+    decay: Tensor,
+    start: Tensor,
+    membrane: Tensor,
+    signal: Tensor,
+    own: Tensor | None = None,
+    final: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return dE/dI `[T, B, N]`, dE/du_0 `[B, N]` and each sample's decay gradient `[B, N]`.
+
+    signal `[T, B, N]` is dE/dy, final `[B, N]` dE/du_T besides. `own` `[N]` is the weight of each unit on itself: the
+    diagonal form of recurrence.
+    """
+    if final is None:
+        final = torch.zeros_like(start)
+    if not fast_kernels_apply(membrane):
+        return lif_reference.adjoint(cell, decay, start, membrane, signal, own, final)
+    from workbench.neurons import kernels
+
+    gradient = torch.empty_like(membrane)
+    by_start, by_decay = torch.empty_like(final), torch.empty_like(final)
+    weight = torch.zeros_like(decay) if own is None else own
+    _over_batch(
+        kernels.adjoint,
+        membrane.shape[1],
+        membrane.numel(),
+        *(array.contiguous().numpy() for array in (membrane, start, signal, final, decay)),
+        *_settings(cell),
+        weight.numpy(),
+        gradient.numpy(),
+        by_start.numpy(),
+        by_decay.numpy(),
+    )
+    return gradient, by_start, by_decay
+
+
+def recurrent_adjoint(
+    cell: LIF,
+    decay: Tensor,
+    start: Tensor,
+    membrane: Tensor,
+    signal: Tensor,
+    recurrent: Tensor,
+    final: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `adjoint` with the whole recurrent matrix `[N, N]` (to, from): exact, one matrix product per step."""
+    if not fast_kernels_apply(membrane):
+        return lif_reference.recurrent_adjoint(cell, decay, start, membrane, signal, recurrent, final)
+    from workbench.neurons import kernels
+
+    signal = signal.contiguous()
+    gradient = torch.empty_like(membrane)
+    by_decay = torch.zeros_like(final)
+    feedback = torch.zeros_like(final)
+    later = torch.zeros_like(final)
+    settings = (decay.numpy(), *_settings(cell))
+    batch, elements = membrane.shape[1], start.numel()
+    for t in reversed(range(membrane.shape[0])):
+        before = membrane[t - 1] if t > 0 else start.contiguous()
+        arrays = (a.numpy() for a in (membrane[t], before, signal[t], feedback))
+        results = (later.numpy(), gradient[t].numpy(), by_decay.numpy())
+        _over_batch(kernels.adjoint_step, batch, elements, *arrays, *settings, *results)
+        later = gradient[t]
+        if t == membrane.shape[0] - 1:
+            # dE/du_T enters after the step's own slope; the decay's gradient takes its share too.
+            later += final
+            by_decay += final * cell.after_reset(before)
+        torch.mm(later, recurrent, out=feedback)
+    by_start = feedback.mul_(lif_reference.slope_at(cell, start)) + decay * cell.pass_through(start) * later
+    return gradient, by_start, by_decay
+
+
+def _settings(cell: LIF) -> tuple[float, bool, bool, int, float]:
+    """Return the cell's settings in the order in which the kernels take them."""
+    kind = SURROGATES.index(cell.surrogate)
+    return cell.threshold, cell.reset == "hard", cell.reset_gradient == "cut", kind, cell.sharpness
+
+
+class _LIFScan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, cell: LIF, decay: Tensor, start: Tensor, currents: Tensor, recurrent: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        membrane, spikes = forward(cell, decay, start, currents, recurrent)
+        ctx.cell = cell
+        if recurrent is None:
+            ctx.save_for_backward(decay, start, membrane)
+        else:
+            ctx.save_for_backward(decay, start, membrane, recurrent, spikes)
+        # A copy, so that handing the last membrane over does not keep the whole stretch alive.
+        return membrane[-1].clone(), spikes
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, final: Tensor, signal: Tensor) -> tuple[Tensor | None, ...]:
+        decay, start, membrane, *rest = ctx.saved_tensors
+        if not rest:
+            gradient, by_start, by_decay = adjoint(ctx.cell, decay, start, membrane, signal, None, final)
+            return None, by_decay.sum(0), by_start, gradient, None
+        recurrent, spikes = rest
+        gradient, by_start, by_decay = recurrent_adjoint(
+            ctx.cell, decay, start, membrane, signal, recurrent, final
+        )
+        by_recurrent = gradient[1:].flatten(0, 1).T @ spikes[:-1].flatten(0, 1)
+        by_recurrent += gradient[0].T @ ctx.cell.output({}, start[None])
+        return None, by_decay.sum(0), by_start, gradient, by_recurrent
+
+
+def scan(
+    cell: LIF, decay: Tensor, start: Tensor, currents: Tensor, recurrent: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the last membrane `[B, N]` and the spikes `[T, B, N]`; differentiable once."""
+    last, spikes = _LIFScan.apply(cell, decay, start, currents, recurrent)
+    return last, spikes
+
+
+def leaky_forward(decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:
+    """Return the integrators' values `[T, B, N]`, without a graph."""
+    if not fast_kernels_apply(currents):
+        return lif_reference.leaky_forward(decay, start, currents)
+    from workbench.neurons import kernels
+
+    out = torch.empty(currents.shape, dtype=currents.dtype)
+    arrays = (array.contiguous().numpy() for array in (currents, decay, start))
+    _over_batch(kernels.leaky_forward, currents.shape[1], currents.numel(), *arrays, out.numpy())
+    return out
+
+
+def leaky_adjoint(
+    decay: Tensor, start: Tensor, out: Tensor, signal: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return dE/dI `[T, B, N]`, dE/do_0 `[B, N]` and each sample's decay gradient `[B, N]`."""
+    if not fast_kernels_apply(out):
+        return lif_reference.leaky_adjoint(decay, start, out, signal)
+    from workbench.neurons import kernels
+
+    gradient = torch.empty(out.shape, dtype=out.dtype)
+    by_start = torch.empty(start.shape, dtype=out.dtype)
+    by_decay = torch.empty_like(by_start)
+    arrays = (array.contiguous().numpy() for array in (out, start, signal, decay))
+    results = (gradient.numpy(), by_start.numpy(), by_decay.numpy())
+    _over_batch(kernels.leaky_adjoint, out.shape[1], out.numel(), *arrays, *results)
+    return gradient, by_start, by_decay
+
+
+class _LeakyScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:
+        out = leaky_forward(decay, start, currents)
+        ctx.save_for_backward(decay, start, out)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        decay, start, out = ctx.saved_tensors
+        gradient, by_start, by_decay = leaky_adjoint(decay, start, out, signal)
+        return by_decay.sum(0), by_start, gradient
+
+
+def leaky_scan(decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:
+    """Return the integrators' values `[T, B, N]`; differentiable once."""
+    out: Tensor = _LeakyScan.apply(decay, start, currents)
+    return out

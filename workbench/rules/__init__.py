@@ -1,0 +1,1 @@
+"""Shared machinery of learners: losses, eligibility traces, learning signals."""

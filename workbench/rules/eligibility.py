@@ -1,0 +1,175 @@
+"""Eligibility traces of one layer, exactly, in chunks, with memory that does not grow with the sequence.
+
+For unit n with transition a_t (per unit and sample: decay, reset) and synapse from input j, the trace and gradient are
+
+    e_t[n, j] = a_t[n] e_{t-1}[n, j] + b_t[n] x_t[j]           dE/dW[n, j] = sum_t (slope_t[n] L_t[n]) e_t[n, j]
+
+with L_t the learning signal dE/dy_t. Inside a chunk of K steps the sum equals (adjoint scan of L) times x, one matrix
+product, plus (adjoint at the chunk's start) times the trace carried in. The trace is carried once per chunk:
+
+    e_end = (prod a) e_start + sum_t (prod of later a) b_t x_t
+
+in one of two equal forms: *synaptic*, `[S, B, N, in]`, for transitions that depend on the data or differ in every unit;
+*presynaptic*, `[D, B, in]`, one trace for each of D distinct constant decays. Derivation: design notes of the project;
+for K = 1 it is the recursion of OSTL (Bohnstingl et al. 2022) and e-prop (Bellec et al. 2020) in diagonal form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.backbones.network import Layer
+from workbench.neurons.trajectory import Adjoint, Trajectory
+
+
+@dataclass
+class _Presynaptic:
+    """Traces `[D, B, in]` of one synapse for D distinct decays; `group` `[N]` tells each unit's."""
+
+    decays: Tensor
+    group: Tensor
+    trace: Tensor
+
+    def credit(self, owed: Tensor) -> Tensor:
+        """Return sum_b owed[b, n] e[group(n), b, :], `[N, in]`, for `owed` `[1, B, N]`."""
+        result = owed.new_zeros(owed.shape[2], self.trace.shape[2])
+        for index in range(self.decays.numel()):
+            members = self.group == index
+            result[members] = owed[0, :, members].T @ self.trace[index]
+        return result
+
+    def advance(self, activity: Tensor) -> None:
+        """Carry the traces over `activity` `[K, B, in]`."""
+        steps = activity.shape[0]
+        exponents = torch.arange(steps, -1, -1, device=activity.device)
+        powers = self.decays[:, None] ** exponents
+        fresh = (powers[:, 1:] @ activity.flatten(1)).reshape(self.trace.shape)
+        self.trace = self.trace.mul_(powers[:, :1, None]).add_(fresh)
+
+
+@dataclass
+class _Synaptic:
+    """Traces `[S, B, N, in]` of one synapse."""
+
+    trace: Tensor
+
+    def credit(self, owed: Tensor) -> Tensor:
+        """Return sum_{s,b} owed[s, b, n] e[s, b, n, :], `[N, in]`."""
+        states, batch, units = owed.shape
+        rows = owed.permute(2, 0, 1).reshape(units, 1, states * batch)
+        columns = self.trace.permute(2, 0, 1, 3).reshape(units, states * batch, -1)
+        return (rows @ columns)[:, 0]
+
+    def advance(self, product: Tensor, drive: Tensor, activity: Tensor) -> None:
+        """Carry the traces: `product` `[S, S, B, N]`, `drive` `[K, S, B, N]`, `activity` `[K, B, in]`."""
+        states = product.shape[0]
+        if states == 1:
+            self.trace.mul_(product[0, 0, ..., None])
+        else:
+            self.trace = torch.einsum("rsbn,sbnj->rbnj", product, self.trace)
+        inputs = activity.transpose(0, 1)
+        for s in range(states):
+            torch.baddbmm(self.trace[s], drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
+
+
+class LayerEligibility:
+    """The traces of one layer while a batch of sequences streams through it.
+
+    `accumulate` adds the gradients of a chunk to `.grad` and carries the traces to the next chunk.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self.traces: dict[str, _Presynaptic | _Synaptic] = {}
+        self.parameter_traces: dict[str, Tensor] = {}
+
+    def accumulate(
+        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+    ) -> None:
+        """Add the chunk's gradients to `.grad` of the layer's parameters.
+
+        signal: `[K, B, N]` dE/dy. activity: `[K, B, in]` presynaptic. before: `[K, B, N]` the layer's own outputs one
+        step earlier (recurrent synapse), or None. last: nothing follows, so no trace needs to be carried on.
+        """
+        adjoint = trajectory.adjoint(signal)
+        sources = {"synapse": activity}
+        if self.layer.synapse.bias is not None:
+            sources["bias"] = activity.new_ones(*activity.shape[:2], 1)
+        if before is not None:
+            sources["recurrent"] = before
+        for name, source in sources.items():
+            gradient = adjoint.currents.flatten(0, 1).T @ source.flatten(0, 1)
+            if name in self.traces:
+                gradient += self.traces[name].credit(adjoint.state)
+            _add_gradient(self._parameter(name), gradient)
+        self._accumulate_cell(adjoint)
+        if not last:
+            self._carry(trajectory, adjoint, sources)
+
+    def _parameter(self, name: str) -> Tensor:
+        parameter = {
+            "synapse": self.layer.synapse.weight,
+            "bias": self.layer.synapse.bias,
+            "recurrent": self.layer.recurrent_weight(),
+        }[name]
+        assert parameter is not None
+        return parameter
+
+    def _accumulate_cell(self, adjoint: Adjoint) -> None:
+        """Bring the gradients of the cell's constrained parameters back to the stored ones."""
+        if not self.layer.cell.trained():
+            return
+        gradients = dict(adjoint.parameters)
+        for name, trace in self.parameter_traces.items():
+            gradients[name] = gradients[name] + (adjoint.state * trace).sum((0, 1))
+        with torch.enable_grad():
+            constrained = self.layer.cell_parameters()
+        chosen = {name: value for name, value in constrained.items() if value.requires_grad}
+        torch.autograd.backward(list(chosen.values()), [gradients[name] for name in chosen])
+
+    def _carry(self, trajectory: Trajectory, adjoint: Adjoint, sources: dict[str, Tensor]) -> None:
+        decay = trajectory.shared_decay()
+        trained = self.layer.cell.trained()
+        for name, source in sources.items():
+            if name not in self.traces:
+                self.traces[name] = _new_trace(decay, adjoint.state, source)
+        presynaptic = all(isinstance(trace, _Presynaptic) for trace in self.traces.values())
+        transport = trajectory.transport() if trained or not presynaptic else None
+        for name, source in sources.items():
+            trace = self.traces[name]
+            if isinstance(trace, _Presynaptic):
+                trace.advance(source)
+            else:
+                assert transport is not None
+                trace.advance(transport.product, transport.drive, source)
+        if transport is not None and trained:
+            for name, drive in transport.parameters.items():
+                carried = self.parameter_traces.get(name, torch.zeros_like(drive))
+                self.parameter_traces[name] = (transport.product * carried).sum(1) + drive
+
+    def bytes(self) -> int:
+        """Bytes that the carried traces occupy now."""
+        tensors = [trace.trace for trace in self.traces.values()] + list(self.parameter_traces.values())
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _new_trace(decay: Tensor | None, state: Tensor, source: Tensor) -> _Presynaptic | _Synaptic:
+    """Return an empty trace: presynaptic if that is the smaller of the two equal forms."""
+    states, batch, units = state.shape
+    width = source.shape[2]
+    if decay is not None:
+        decays, group = decay.unique(return_inverse=True)
+        if decays.numel() < units:
+            return _Presynaptic(decays, group, source.new_zeros(decays.numel(), batch, width))
+    return _Synaptic(source.new_zeros(states, batch, units, width))
+
+
+def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    gradient = gradient.reshape(parameter.shape)
+    if parameter.grad is None:
+        parameter.grad = gradient
+    else:
+        parameter.grad += gradient
