@@ -19,10 +19,8 @@ KeyPath = tuple[str, ...]
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z0-9_][\w-]*)*")
 _NULLS = ("null", "Null", "NULL", "~")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
-_INTEGER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)")
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+_INTEGER = r"[-+]?([0-9]+(_[0-9]+)*|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)"
 
 
 class _Loader(yaml.SafeLoader):
@@ -52,23 +50,32 @@ class _Loader(yaml.SafeLoader):
         return float(re.sub(r"\.(?=inf|nan)", "", self.construct_scalar(node).lower()))
 
 
-def _prepare(loader: type[_Loader]) -> None:
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Loader` would take for something else."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _prepare(loader: type[_Loader], dumper: type[_Dumper]) -> None:
     scalars = [
-        ("null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
-        ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
-        ("int", re.compile(f"(?:{_INTEGER.pattern})$"), list("-+0123456789")),
-        ("float", re.compile(f"(?:{_FLOAT.pattern})$"), list("-+.0123456789")),
-        ("merge", re.compile(r"<<$"), ["<"]),
+        ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("bool", "true|True|TRUE|false|False|FALSE", list("tTfF")),
+        ("int", _INTEGER, list("-+0123456789")),
+        ("float", _FLOAT, list("-+.0123456789")),
+        ("merge", "<<", ["<"]),
     ]
     for name, pattern, first in scalars:
-        loader.add_implicit_resolver(
-            f"tag:yaml.org,2002:{name}", re.compile(f"(?:{pattern.pattern})$"), first
-        )
+        whole = re.compile(f"(?:{pattern})$")
+        for side in (loader, dumper):
+            side.add_implicit_resolver(f"tag:yaml.org,2002:{name}", whole, first)
     loader.add_constructor("tag:yaml.org,2002:int", loader.construct_integer)
     loader.add_constructor("tag:yaml.org,2002:float", loader.construct_float)
 
 
-_prepare(_Loader)
+_prepare(_Loader, _Dumper)
 
 
 def parse_value(text: str) -> Any:
@@ -165,6 +172,17 @@ def read_config_file(path: Path) -> dict[str, Any]:
             f"{path}: wants keys and values at the top level (seed: 3), found {tree!r:.60}"
         )
     return tree
+
+
+def to_yaml(tree: Mapping[str, Any]) -> str:
+    """Return a tree as YAML that `read_config_file` reads back exactly, texts like `1e-3` included.
+
+    >>> print(to_yaml({"seed": 3, "track": {"experiment": "1e-3"}}), end="")
+    seed: 3
+    track:
+      experiment: '1e-3'
+    """
+    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def place(tree: dict[str, Any], path: KeyPath, value: Any) -> None:

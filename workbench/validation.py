@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import types
-import typing
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from workbench.errors import nearest
+from workbench.fields import nested_model
 from workbench.overrides import merge
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -89,16 +88,6 @@ def canonical(data: Mapping[Any, Any], model: type[BaseModel]) -> dict[str, Any]
             value = canonical(value, inner) if inner else dict(value)
         result = merge(result, {name: value})
     return result
-
-
-def nested_model(annotation: Any) -> type[BaseModel] | None:
-    """Return the settings class that a field holds, possibly optional, or None for anything else."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        found = [inner for inner in map(nested_model, typing.get_args(annotation)) if inner is not None]
-        return found[0] if len(found) == 1 else None
-    return None
 
 
 def unknown_key(key: str, section: str, allowed: Iterable[str], extra: Iterable[str] = ()) -> str:
