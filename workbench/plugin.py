@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from workbench.backbones.network import Network
+    from workbench.data.catalogue import AnyDataSet
     from workbench.randomness import RandomStreams
     from workbench.tasks import ScenarioContext, TaskStream
 
@@ -55,6 +56,11 @@ class Scenario(Plugin):
     """Passes over each task's training samples when `train.epochs` is not given."""
     default_batch_size: ClassVar[int] = 64
     """Sequences per training step when `train.batch_size` is not given."""
+
+    @classmethod
+    def data_sets(cls) -> tuple[AnyDataSet, ...]:
+        """Return the data sets that the scenario reads, for `workbench data`; none by default."""
+        return ()
 
     def build(self, context: ScenarioContext) -> TaskStream:
         """Return the tasks. Raises DataError when the data is missing or damaged."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    # For annotations alone: `workbench list` imports this module and need not wait for NumPy.
+    import numpy as np
+    import numpy.typing as npt
 
 Setting = Literal["class", "task", "domain"]
 
@@ -87,3 +89,5 @@ class ScenarioContext:
     seed: int
     cache: Path
     """Folder for downloads and binned events."""
+    progress: bool = True
+    """Whether a long wait (a download) may draw a progress bar on a terminal's standard error."""
