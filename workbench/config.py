@@ -155,19 +155,21 @@ def split_learner(name: str, registry: Registry) -> tuple[str, ...]:
         if not all(modifies):
             rule = parts[modifies.index(False)]
             order = "+".join([rule, *(part for part in parts if part != rule)])
-            raise PluginError(f"the rule comes first; write learner={order}")
+            raise PluginError(f"learner={name}: the rule comes first; write learner={order}")
         parts.insert(0, first.default_rule)
         if issubclass(registry.load("learner", parts[0]), Modifier):
             raise PluginError(
-                f"the default rule {parts[0]!r} of {parts[1]!r} is no rule; write learner=RULE+{name}"
+                f"learner={name}: its default rule {parts[0]!r} is none; write learner=RULE+{name}"
             )
     elif not all(modifies[1:]):
         second = parts[modifies.index(False, 1)]
-        raise PluginError(f"one rule at most, found {parts[0]!r} and {second!r}; modifiers follow with +")
+        raise PluginError(
+            f"learner={name}: {parts[0]!r} and {second!r} are both rules; one rule, then modifiers"
+        )
     bare = [_key_of(part) for part in parts[1:]]
     twice = next((part for part in bare if bare.count(part) > 1), None)
     if twice is not None:
-        raise PluginError(f"the modifier {twice!r} stands twice")
+        raise PluginError(f"learner={name}: the modifier {twice!r} stands twice")
     return tuple(parts)
 
 
@@ -222,44 +224,48 @@ class _Resolution:
 
     def _both(self, section: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take a section out of what was typed and out of the file."""
-        return self._take(self.typed, section, section), self._take(self.stored, section, section)
+        typed = self._take(self.typed, section, section, "")
+        return typed, self._take(self.stored, section, section, self.origin)
 
-    def _take(self, source: dict[Any, Any], key: str, section: str) -> dict[str, Any]:
+    def _take(self, source: dict[Any, Any], key: str, section: str, origin: str) -> dict[str, Any]:
         value = source.pop(key, None)
         if isinstance(value, Mapping):
             return dict(value)
         if value is not None:
-            self.problems.append(
-                f"{section}: wants keys and values ({section}.KEY=VALUE), got {shown(value)}"
-            )
+            wanted = f"wants keys and values ({section}.KEY=VALUE)"
+            self.problems.append(f"{section}: {wanted}, got {shown(value)}{origin}")
         return {}
 
     def _choice(self, axis: str) -> Choice | None:
         typed, stored = self._both(axis)
-        name = self._name(axis, typed, stored)
+        name, origin = self._name(axis, typed, stored)
         if name is None:
             return None
         try:
             model = self.registry.load(axis, name).Config
         except PluginError as error:
-            self.problems.append(f"{axis}: {error}")
+            self.problems.append(f"{error}{origin}")
             return None
         config = self._checked(axis, model, typed, stored)
         return None if config is None else Choice(name, config)
 
-    def _name(self, axis: str, typed: dict[str, Any], stored: dict[str, Any]) -> str | None:
-        """Take the plug-in's name; drop the file's settings of a plug-in that the command line replaces."""
+    def _name(self, axis: str, typed: dict[str, Any], stored: dict[str, Any]) -> tuple[str | None, str]:
+        """Take the plug-in's name, and where it stands; None after noting that it is no name.
+
+        Drops the file's settings of a plug-in that the command line replaces.
+        """
         named = "name" in stored
+        origin = self.origin if named and "name" not in typed else ""
         former = stored.pop("name", DEFAULTS[axis])
         name = typed.pop("name", former)
         if not isinstance(name, str):
-            self.problems.append(f"{axis}: wants the name of a plug-in, got {shown(name)}")
-            return None
+            self.problems.append(f"{axis}: wants the name of a plug-in, got {shown(name)}{origin}")
+            return None, origin
         if named and former != name:
             kept = self._still_valid(str(former), name, stored) if axis == "learner" else {}
             stored.clear()
             stored.update(kept)
-        return name
+        return name, origin
 
     def _still_valid(self, former: str, name: str, stored: dict[str, Any]) -> dict[str, Any]:
         """Return the file's learner settings whose rule or modifier is still part of the learner."""
@@ -278,13 +284,13 @@ class _Resolution:
 
     def _learner(self) -> LearnerChoice | None:
         typed, stored = self._both("learner")
-        name = self._name("learner", typed, stored)
+        name, origin = self._name("learner", typed, stored)
         if name is None:
             return None
         try:
             rule, *modifiers = split_learner(name, self.registry)
         except PluginError as error:
-            self.problems.append(f"learner: {error}")
+            self.problems.append(f"{error}{origin}")
             return None
         before = len(self.problems)
         chosen = [self._modifier(modifier, rule, typed, stored) for modifier in modifiers]
@@ -304,9 +310,9 @@ class _Resolution:
             )
         section, model = f"learner.{_bare(name)}", self.registry.load("learner", name).Config
         found: list[dict[str, Any]] = [{}, {}]
-        for index, source in enumerate((typed, stored)):
+        for index, (source, origin) in enumerate(((typed, ""), (stored, self.origin))):
             for spelling in [one for one in source if _spelled(one) == key]:
-                found[index] = merge(found[index], self._take(source, spelling, section))
+                found[index] = merge(found[index], self._take(source, spelling, section, origin))
         config = self._checked(section, model, found[0], found[1])
         return None if config is None else Choice(name, config)
 

@@ -111,7 +111,7 @@ def split_override(text: str) -> tuple[KeyPath, str]:
     if not separator:
         raise ConfigurationError(f"{text}: missing '='; write key=value, for example seed=3")
     if not _KEY.fullmatch(key):
-        raise ConfigurationError(f"{key or text!r}: not a key; write key=value, for example learner.lr=1e-3")
+        raise ConfigurationError(f"{key!r}: not a key; write key=value, for example learner.lr=1e-3")
     return tuple(key.split(".")), value
 
 
@@ -182,7 +182,8 @@ def to_yaml(tree: Mapping[str, Any]) -> str:
     track:
       experiment: '1e-3'
     """
-    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    # Not allow_unicode: PyYAML takes the line break U+0085 within a text for a space when it reads it back.
+    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False))
 
 
 def place(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
