@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from workbench.plugin import GROUPS
@@ -20,11 +24,12 @@ SAMPLES = {
 }
 
 
-def register(
-    kind: str, name: str, target: str, package: str = "samples", version: str = "1.0"
-) -> Registration:
-    """Return a registration as an installed package would make it."""
-    return Registration(kind, EntryPoint(name, target, GROUPS[kind]), package, version)
+def pytest_configure() -> None:
+    """Give torch one thread, and hypothesis no deadline: the machine may be busy with other things."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    hypothesis.settings.register_profile("workbench", deadline=None)
+    hypothesis.settings.load_profile("workbench")
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +39,36 @@ def sample_registry() -> Registry:
         sys.path.append(str(FIXTURES))
     return Registry(
         tuple(
-            register(kind, name, f"sample_plugins:{target}")
+            Registration(kind, EntryPoint(name, f"sample_plugins:{target}", GROUPS[kind]), "samples", "1.0")
             for kind, plugins in SAMPLES.items()
             for name, target in plugins.items()
         )
     )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Keep torch to one thread once a test has loaded it; most tests never do."""
+@pytest.fixture(scope="session")
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example package installed in it; put it on PYTHONPATH."""
+    return install(FIXTURES / "third_party", tmp_path_factory.mktemp("third_party"))
+
+
+@pytest.fixture(scope="session")
+def faulty_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package of broken plug-ins installed in it; put it on PYTHONPATH."""
+    return install(FIXTURES / "faulty_plugins", tmp_path_factory.mktemp("faulty_plugins"))
+
+
+def install(source: Path, target: Path) -> Path:
+    """Install a pure Python package into a folder as pip would; an environment may lack pip."""
+    project = tomllib.loads((source / "pyproject.toml").read_text())
+    for package in project["tool"]["setuptools"]["packages"]:
+        shutil.copytree(source / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    name, version = project["project"]["name"], project["project"]["version"]
+    information = target / f"{name.replace('-', '_')}-{version}.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines: list[str] = []
+    for group, points in project["project"]["entry-points"].items():
+        lines += [f"[{group}]", *(f"{point} = {value}" for point, value in points.items()), ""]
+    (information / "entry_points.txt").write_text("\n".join(lines))
+    return target

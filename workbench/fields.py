@@ -42,6 +42,8 @@ class FieldHelp:
         """The default as one would type it."""
         if self.required:
             return "(required)"
+        if self.default == "":
+            return "''"
         return self.default if isinstance(self.default, str) else json.dumps(self.default)
 
     def to_dict(self) -> dict[str, Any]:
