@@ -2,10 +2,10 @@
 
     <cache>/digests/<path>.json   SHA-256 of a source file, valid while its size and time of change stay
     <cache>/binned/<key>/         one entry: its arrays as .npy files, and metadata.json, which describes them
+    <cache>/locks/<key>           held by the process that makes the entry
 
-An entry is written to a temporary folder and renamed when it is whole, so a reader never sees half of one
-and two processes never mix. Every opening checks the arrays against metadata.json; an entry that fails is
-made again.
+An entry is written to a temporary folder and renamed when it is whole, so a reader never sees half of one.
+Every opening checks the arrays against metadata.json; an entry that fails is made again.
 """
 
 from __future__ import annotations
@@ -90,16 +90,25 @@ def load_or_build(cache: Path, key: str, build: Callable[[], Built]) -> CacheEnt
 
     Raises DataError if the cache folder cannot be written, and whatever `build` raises.
     """
+    from filelock import FileLock
+
     folder = cache / "binned" / key[:32]
     entry = _open(folder, key)
     if entry is not None:
         return entry
-    arrays, metadata = build()
     try:
-        entry = _store(folder, key, arrays, metadata)
+        for part in ("binned", "locks"):
+            (cache / part).mkdir(parents=True, exist_ok=True)
+        _sweep(folder.parent)
+        # Of several processes one builds; the others wait and then find the entry whole.
+        with FileLock(cache / "locks" / key[:32]):
+            entry = _open(folder, key)
+            if entry is None:
+                _discard(folder)
+                entry = _store(folder, key, *build())
     except OSError as error:
         raise DataError(
-            f"{cache}: the cache cannot be written ({error.strerror}); free space, "
+            f"{cache}: the cache cannot be written ({error.strerror or error}); free space, "
             "or name another folder in WORKBENCH_CACHE"
         ) from error
     return entry
@@ -108,8 +117,7 @@ def load_or_build(cache: Path, key: str, build: Callable[[], Built]) -> CacheEnt
 def _store(
     folder: Path, key: str, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, Any]
 ) -> CacheEntry:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder.parent)
+    """Write an entry where there is none, and open it."""
     writing = folder.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
     writing.mkdir()
     try:
@@ -117,17 +125,13 @@ def _store(
         (writing / _METADATA).write_text(
             json.dumps({"key": key, "metadata": dict(metadata), "arrays": described}, indent=1)
         )
-        for _ in range(8):
-            with contextlib.suppress(OSError):
-                writing.rename(folder)
-            # Either ours is in place now, or another process was faster with the same content.
-            entry = _open(folder, key)
-            if entry is not None:
-                return entry
-            _discard(folder)
+        writing.rename(folder)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
-    raise OSError(None, "an entry was damaged as soon as it was written")
+    entry = _open(folder, key)
+    if entry is None:
+        raise OSError(None, "what was written cannot be read back")
+    return entry
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
