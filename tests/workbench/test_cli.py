@@ -491,7 +491,7 @@ def test_light_commands_answer_within_their_budget(arguments: list[str], tmp_pat
 
 
 def seconds(arguments: list[str], folder: Path) -> float:
-    """Return the time a command takes: by the clock, or of the processor where the machine is overcommitted."""
+    """Return the time of a command: by the clock, or the processor's where the machine is overcommitted."""
     import resource
 
     busy = os.getloadavg()[0] > (os.cpu_count() or 1)
