@@ -83,7 +83,8 @@ def run(
             _print_plan(settings, as_json)
             return
         folder = _new_folder(settings, out)
-    results = _execute(settings, folder, resume is not None, quiet, as_json)
+    observers = () if quiet or as_json else (_terminal(settings, folder, overrides or ()),)
+    results = _execute(settings, folder, resume is not None, observers)
     if as_json:
         from workbench.results import to_json
 
@@ -91,20 +92,23 @@ def run(
     raise typer.Exit({"interrupted": 130, "failed": 1}.get(str(results.get("status")), 0))
 
 
+def _terminal(settings: ExperimentConfig, folder: Path, overrides: Sequence[str]) -> Observer:
+    from rich.console import Console
+
+    from workbench.report.terminal import TerminalReport
+    from workbench.tracking import default_uri
+
+    uri = (settings.track.uri or default_uri()) if settings.track.mlflow else None
+    return TerminalReport(Console(), folder, overrides, uri)
+
+
 def _execute(
-    settings: ExperimentConfig, folder: Path, resume: bool, quiet: bool, as_json: bool
+    settings: ExperimentConfig, folder: Path, resume: bool, observers: Sequence[Observer]
 ) -> dict[str, Any]:
     from workbench.experiment import run_experiment
 
-    observers: Sequence[Observer] = ()
-    if not (quiet or as_json):
-        from rich.console import Console
-
-        from workbench.report.terminal import TerminalReport
-
-        observers = (TerminalReport(Console(), folder),)
     try:
-        with _stdout_kept_clean() if quiet or as_json else contextlib.nullcontext():
+        with contextlib.nullcontext() if observers else _stdout_kept_clean():
             return run_experiment(settings, folder, observers, resume=resume)
     except WorkbenchError:
         # Nothing has been learned yet: leave no empty folder behind.
