@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -145,13 +146,15 @@ def _images() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
 
 def _table(path: Path) -> npt.NDArray[np.float64]:
     try:
-        table = np.loadtxt(path, delimiter=",", ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "no data": the shape below says so too.
+            table = np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); install scikit-learn again") from error
     if table.shape != (1797, 65) or table.min() < 0 or table.max() > _BRIGHTEST:
         raise DataError(
-            f"{path}: holds an array {table.shape} with values {table.min():g}..{table.max():g}, "
-            "expected 1797 x 65, 0..16; install scikit-learn again"
+            f"{path}: holds an array of shape {table.shape}, expected (1797, 65) with values 0 to 16; "
+            "install scikit-learn again"
         )
     return table
 
