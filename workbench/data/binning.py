@@ -118,5 +118,10 @@ def _merge(counts: npt.NDArray[Any], axis: int, size: int) -> npt.NDArray[Any]:
     """Sum neighbouring groups of `size` along an axis; the last group may be smaller."""
     if size == 1 or counts.shape[axis] == 0:
         return counts
-    groups = np.arange(0, counts.shape[axis], size)
-    return np.add.reduceat(counts, groups, axis=axis, dtype=np.uint32)
+    moved = np.moveaxis(counts, axis, 0)
+    # Strided sums: several times faster than np.add.reduceat on groups this small.
+    sums = np.zeros((-(-len(moved) // size), *moved.shape[1:]), dtype=np.uint32)
+    for offset in range(min(size, len(moved))):
+        members = moved[offset::size]
+        sums[: len(members)] += members
+    return np.moveaxis(sums, 0, axis)
