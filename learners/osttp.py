@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from workbench.errors import PluginError
 from workbench.lazy import lazy_module
 from workbench.plugin import (
     LearnerConfig,
@@ -61,6 +62,7 @@ class OSTTP(Rule):
     def setup(self, network: Network, context: RuleContext) -> None:
         """Draw the fixed feedback matrices B_l `[n, C]`, one per hidden layer."""
         super().setup(network, context)
+        self._peak = MemoryCost()
         generator = context.streams.torch("feedback")
         weight = network.readout.synapse.weight
         deviation = self.config.feedback_scale / network.classes**0.5
@@ -75,8 +77,13 @@ class OSTTP(Rule):
 
         online = OnlinePass(self.network, self.signal)
         if self.config.update == "step":
-            return online.learn(batch, 1, self.context.update)
-        return online.learn(batch, self.config.chunk)
+            if self.context.update is None:
+                raise PluginError("learner.update=step needs a trainer that can update within a sequence")
+            result = online.learn(batch, 1, self.context.update)
+        else:
+            result = online.learn(batch, self.config.chunk)
+        self._peak = online.peak
+        return result
 
     def signal(self, chunk: Chunk) -> list[Tensor]:
         """Return L_t = B_l y* `[K, B, n]` per hidden layer, on the scale of the mean loss (1 / (T B))."""
@@ -103,3 +110,7 @@ class OSTTP(Rule):
             traces=eligibility_traces(self.network, batch, carried=chunk < steps),
             other=sum(matrix.numel() * matrix.element_size() for matrix in self.feedback),
         )
+
+    def live_memory(self) -> MemoryCost:
+        """Return the largest chunk of the last step: its activations and traces."""
+        return self._peak

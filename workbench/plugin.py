@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
 
@@ -101,7 +101,7 @@ class SequenceBatch:
 
     inputs: `[T, B, N]` uint8 event counts or floats.
     targets: `[B]` int64 class labels.
-    class_mask: `[C]` bool, classes that may be predicted (task setting), or None for all.
+    class_mask: `[B, C]` bool, classes that compete for each sample (task setting), or None for all.
     """
 
     inputs: torch.Tensor
@@ -198,9 +198,20 @@ class Rule(Plugin):
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Restore what `state_dict` returned."""
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the optimiser's parameter groups: `params` and `lr`."""
+        return [{"params": list(self.network.parameters()), "lr": self.config.lr}]
+
     def memory(self, steps: int, batch: int) -> MemoryCost:
         """Return the analytic memory cost of one training step on `[steps, batch, N]` sequences."""
         raise NotImplementedError
+
+    def live_memory(self) -> MemoryCost:
+        """Return what the last step held at its peak, read off the live tensors.
+
+        Leave out what autograd saved, parameters, gradients and optimiser state: they are measured from outside.
+        """
+        return MemoryCost()
 
 
 class Modifier(Plugin):
@@ -209,7 +220,7 @@ class Modifier(Plugin):
     default_rule: ClassVar[str] = "bptt"
     """The rule that `learner=<modifier>` alone brings along."""
 
-    def avalanche_plugin(self, streams: RandomStreams) -> Any | None:
+    def avalanche_plugin(self) -> Any | None:
         """Return the Avalanche strategy plug-in that does the work, or None for a native modifier."""
         return None
 
@@ -229,5 +240,13 @@ class Modifier(Plugin):
         """Return the state that a bit-exact resume needs."""
         return {}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Restore what `state_dict` returned."""
+    def load_state_dict(self, state: dict[str, torch.Tensor], experiences: Sequence[Any]) -> None:
+        """Restore what `state_dict` returned; `experiences` are the Avalanche training experiences so far."""
+
+    def memory(self, sample: int, parameters: int, tasks: int) -> MemoryCost:
+        """Return the analytic cost at the end of `tasks` tasks, given the bytes of a sample and of the parameters."""
+        return MemoryCost()
+
+    def live_memory(self, sample: int) -> MemoryCost:
+        """Return the bytes that the modifier holds now, given the bytes of a sample."""
+        return MemoryCost()

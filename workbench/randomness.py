@@ -7,6 +7,9 @@ seed and the name alone, so adding a stream never changes another.
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,3 +45,23 @@ class RandomStreams:
         import torch
 
         return torch.Generator().manual_seed(self.integer(name))
+
+    @contextmanager
+    def lent_to_globals(self, name: str) -> Iterator[None]:
+        """Seed the global generators of torch, NumPy and Python inside this context, and restore them after it.
+
+        For libraries that read the global generators (Avalanche's replay buffers do).
+        """
+        import torch
+
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        with torch.random.fork_rng(devices=[]):
+            seed = self.integer(name)
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            try:
+                yield
+            finally:
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)  # noqa: NPY002

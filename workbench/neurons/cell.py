@@ -65,6 +65,13 @@ class Cell:
         """As `scan`, without a graph, keeping what local learning needs: the within-unit derivatives."""
         return LinearisedTrajectory.record(self, parameters, state, currents, recurrent)
 
+    def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
+        """Return `[N]` decays if ds_t/ds_{t-1} is always that constant and ds_t/dI_t is 1, else None.
+
+        Eligibility traces are then presynaptic: one per input and distinct decay, not one per synapse.
+        """
+        return None
+
 
 def fold(
     cell: Cell, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None

@@ -66,6 +66,10 @@ class LeakyIntegrator(Cell):
         transition = decay if recurrent is None else decay + recurrent.detach().diagonal()
         return LeakyTrajectory(transition, start, outputs)
 
+    def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
+        """Return the decays: without recurrence the transition never depends on the data."""
+        return None if recurrent else parameters["decay"]
+
 
 @dataclass(frozen=True)
 class LeakyTrajectory:
@@ -93,7 +97,3 @@ class LeakyTrajectory:
         drive = powers[1:, None].expand_as(before)
         product = powers[0].expand_as(self.start)
         return Transport(product[None, None], drive[:, None], {"decay": (drive * before).sum(0)[None]})
-
-    def shared_decay(self) -> Tensor | None:
-        """Return the decays, `[N]`: a leaky integrator's transition never depends on the data."""
-        return self.decay

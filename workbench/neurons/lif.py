@@ -105,6 +105,11 @@ class LIF(Cell):
         own = None if weight is None else weight.diagonal().contiguous()
         return LIFTrajectory(self, decay, start, membrane, spikes, own)
 
+    def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
+        """Return the decays if no transition depends on the data: soft reset, cut gradient, no recurrence."""
+        constant = self.reset == "soft" and self.reset_gradient == "cut" and not recurrent
+        return parameters["decay"] if constant else None
+
     def pass_through(self, membrane: Tensor) -> Tensor:
         """Return r'(u), the derivative of the reset, same shape as `membrane`."""
         fired = (membrane >= self.threshold).to(membrane.dtype)
@@ -159,8 +164,3 @@ class LIFTrajectory:
         product = suffix[0] * transition[0]
         decay_drive = (suffix * self.cell.after_reset(before)).sum(0)
         return Transport(product[None, None], suffix[:, None], {"decay": decay_drive[None]})
-
-    def shared_decay(self) -> Tensor | None:
-        """Return the decays if no transition depends on the data: soft reset, cut gradient, no recurrence."""
-        constant = self.cell.reset == "soft" and self.cell.reset_gradient == "cut" and self.own is None
-        return self.decay if constant else None

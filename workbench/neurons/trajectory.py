@@ -66,13 +66,6 @@ class Trajectory(Protocol):
         """Return how eligibility traces are carried from before to after the stretch."""
         ...
 
-    def shared_decay(self) -> Tensor | None:
-        """Return `[N]` decays if every transition is that constant and the drive is 1, else None.
-
-        Traces are then presynaptic: one per input and distinct decay, not one per synapse.
-        """
-        ...
-
 
 @dataclass(frozen=True)
 class LinearisedTrajectory:
@@ -178,10 +171,6 @@ class LinearisedTrajectory:
         """Return how eligibility traces are carried from before to after the stretch."""
         transition, drive, parameter_drive = self._augmented()
         return carry(transition, drive, parameter_drive)
-
-    def shared_decay(self) -> Tensor | None:
-        """Return None: constancy cannot be seen from recorded numbers."""
-        return None
 
 
 def carry(transition: Tensor, drive: Tensor, parameter_drive: dict[str, Tensor]) -> Transport:

@@ -131,11 +131,10 @@ class LayerEligibility:
         torch.autograd.backward(list(chosen.values()), [gradients[name] for name in chosen])
 
     def _carry(self, trajectory: Trajectory, adjoint: Adjoint, sources: dict[str, Tensor]) -> None:
-        decay = trajectory.shared_decay()
         trained = self.layer.cell.trained()
         for name, source in sources.items():
             if name not in self.traces:
-                self.traces[name] = _new_trace(decay, adjoint.state, source)
+                self.traces[name] = _new_trace(self.layer, adjoint.state, source)
         presynaptic = all(isinstance(trace, _Presynaptic) for trace in self.traces.values())
         transport = trajectory.transport() if trained or not presynaptic else None
         for name, source in sources.items():
@@ -156,15 +155,29 @@ class LayerEligibility:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _new_trace(decay: Tensor | None, state: Tensor, source: Tensor) -> _Presynaptic | _Synaptic:
-    """Return an empty trace: presynaptic if that is the smaller of the two equal forms."""
+def presynaptic_groups(layer: Layer) -> tuple[Tensor, Tensor] | None:
+    """Return distinct decays `[D]` and each unit's place among them `[N]`, or None for synaptic traces.
+
+    The presynaptic form is taken whenever it is equal and smaller.
+    """
+    with torch.no_grad():
+        parameters = layer.cell_parameters()
+    decay = layer.cell.constant_decay(parameters, recurrent=layer.recurrent is not None)
+    if decay is None:
+        return None
+    decays, group = decay.unique(return_inverse=True)
+    return (decays, group) if decays.numel() < layer.units else None
+
+
+def _new_trace(layer: Layer, state: Tensor, source: Tensor) -> _Presynaptic | _Synaptic:
+    """Return an empty trace of the layer for one source of presynaptic activity."""
     states, batch, units = state.shape
     width = source.shape[2]
-    if decay is not None:
-        decays, group = decay.unique(return_inverse=True)
-        if decays.numel() < units:
-            return _Presynaptic(decays, group, source.new_zeros(decays.numel(), batch, width))
-    return _Synaptic(source.new_zeros(states, batch, units, width))
+    groups = presynaptic_groups(layer)
+    if groups is None:
+        return _Synaptic(source.new_zeros(states, batch, units, width))
+    decays, group = groups
+    return _Presynaptic(decays, group, source.new_zeros(decays.numel(), batch, width))
 
 
 def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Losses and decisions of a classifier that reads a sequence.
 
-Readout `o` is `[T, B, C]`; targets `[B]`; `mask` `[C]` marks the classes that may be predicted (task setting).
+Readout `o` is `[T, B, C]`; targets `[B]`; `mask` `[B, C]` marks the classes that compete (task setting).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LossName = Literal["step", "sum"]
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Return `logits` `[..., C]` with the classes outside `mask` at the lowest finite value."""
+    """Return `logits` `[..., B, C]` with the classes outside `mask` at the lowest finite value."""
     return logits if mask is None else logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.backbones.network import Layer, Network
+from workbench.cost.measure import storage_bytes
 from workbench.neurons.trajectory import Trajectory
-from workbench.plugin import SequenceBatch, StepResult
+from workbench.plugin import MemoryCost, SequenceBatch, StepResult
 from workbench.rules.eligibility import LayerEligibility
 from workbench.rules.loss import masked, step_errors
 
@@ -57,7 +58,7 @@ class OnlinePass:
         self.signal = signal
         self.states: list[Tensor] = []
         self.eligibility: list[LayerEligibility] = []
-        self.peak_trace_bytes = 0
+        self.peak = MemoryCost()
 
     @torch.no_grad()
     def learn(self, batch: SequenceBatch, chunk: int, update: Callable[[], None] | None = None) -> StepResult:
@@ -76,7 +77,6 @@ class OnlinePass:
             loss, outputs = self._chunk(inputs, one_hot, batch.class_mask, 1.0 / (steps * size), last == steps)
             total += loss
             summed += outputs
-            self.peak_trace_bytes = max(self.peak_trace_bytes, sum(e.bytes() for e in self.eligibility))
             if update is not None:
                 update()
         return StepResult(total / (steps * size), masked(summed / steps, batch.class_mask))
@@ -105,9 +105,26 @@ class OnlinePass:
             eligibility.accumulate(
                 trajectories[index], signals[index], activities[index], before[index], last=last
             )
+        self._note_peak(activities, before, trajectories, error)
         # A copy, so that the chunk's buffers are free before the next chunk allocates its own.
         self.states = [trajectory.state.clone() for trajectory in trajectories]
         return loss, activity.sum(0)
+
+    def _note_peak(
+        self,
+        activities: list[Tensor],
+        before: list[Tensor | None],
+        trajectories: list[Trajectory],
+        error: Tensor,
+    ) -> None:
+        """Keep the largest chunk seen, bytes: what is alive now, just before it is let go."""
+        held = [*activities, error, *self.states, *(tensor for tensor in before if tensor is not None)]
+        held += [tensor for trajectory in trajectories for tensor in (trajectory.outputs, trajectory.state)]
+        cost = MemoryCost(
+            activations=storage_bytes(held), traces=sum(trace.bytes() for trace in self.eligibility)
+        )
+        if cost.total > self.peak.total:
+            self.peak = cost
 
 
 def _one_step_earlier(layer: Layer, state: Tensor, trajectory: Trajectory) -> Tensor | None:

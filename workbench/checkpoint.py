@@ -1,0 +1,54 @@
+"""Checkpoints: everything a bit-exact resume needs, written in one move, read without running code from the file.
+
+Random streams are named and drawn afresh for each task and epoch, so no generator has state to save.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.errors import DataError
+from workbench.runfolder import replacing
+
+VERSION = 1
+
+
+@dataclass
+class Checkpoint:
+    """State of a run after an epoch.
+
+    task and epoch: the last ones finished. record: plain data (accuracies so far, times). The rest: tensors by name.
+    """
+
+    task: int
+    epoch: int
+    network: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    rule: dict[str, Tensor]
+    modifiers: list[dict[str, Tensor]]
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint to `path`; a crash leaves the old one whole."""
+        with replacing(path) as temporary:
+            torch.save({"version": VERSION, **vars(self)}, temporary)
+
+    @staticmethod
+    def load(path: Path) -> Checkpoint:
+        """Read a checkpoint. Raises DataError if it is missing, damaged or of another version."""
+        try:
+            content = torch.load(path, weights_only=True, map_location="cpu")
+        except FileNotFoundError as error:
+            raise DataError(f"{path}: no checkpoint, nothing to resume; start the run anew") from error
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]})") from error
+        if not isinstance(content, dict) or content.get("version") != VERSION:
+            raise DataError(f"{path}: a checkpoint of another version; this workbench reads version {VERSION}")
+        content.pop("version")
+        return Checkpoint(**content)

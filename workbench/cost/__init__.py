@@ -1,0 +1,1 @@
+"""What learning costs: formula beside measurement."""

@@ -1,0 +1,70 @@
+"""Memory of learning, bytes: the parts of the analytic formulas that rules share.
+
+T steps, batch B, layer l with m_l inputs and n_l units, C classes, w bytes a number.
+"""
+
+from __future__ import annotations
+
+from workbench.backbones.network import Layer, Network
+from workbench.plugin import MemoryCost
+from workbench.rules.eligibility import presynaptic_groups
+
+
+def word(network: Network) -> int:
+    """Bytes of one number of the network."""
+    return network.readout.synapse.weight.element_size()
+
+
+def trained_cost(network: Network, optimiser: str, momentum: float) -> MemoryCost:
+    """Parameters, one gradient each, and the optimiser's moments: two for adam, one for sgd with momentum."""
+    size = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
+    moments = {"adam": 2, "sgd": 1 if momentum > 0 else 0}[optimiser]
+    return MemoryCost(parameters=size, gradients=size, optimiser=moments * size)
+
+
+def bptt_activations(network: Network, steps: int, batch: int, *, loss_per_step: bool) -> int:
+    """What autograd keeps: w T B (m_1 + sum over hidden layers of 2 n_l + C [+ C]) + w B sum n_l.
+
+    The input as numbers, membrane and spikes of each hidden layer, the readout, its log-probabilities if the loss is
+    taken at every step, and each layer's first state.
+    """
+    layers = network.layers
+    per_step = layers[0].inputs + sum(2 * layer.units for layer in layers[:-1]) + network.classes
+    if loss_per_step:
+        per_step += network.classes
+    starts = sum(layer.units for layer in layers)
+    return word(network) * batch * (steps * per_step + starts)
+
+
+def chunk_activations(network: Network, chunk: int, batch: int) -> int:
+    """What an online pass holds of K steps: w K B (m_1 + sum of 2 n_l [+ n_l if recurrent] + 2 C) + w B sum n_l.
+
+    The chunk's input, membrane and spikes of each hidden layer, its spikes one step earlier for a recurrent synapse,
+    the readout and its error, and each layer's state handed over. Does not depend on T.
+    """
+    layers = network.layers
+    per_step = layers[0].inputs + 2 * network.classes
+    per_step += sum((3 if layer.recurrent is not None else 2) * layer.units for layer in layers[:-1])
+    handed_over = sum(layer.cell.state_size * layer.units for layer in layers)
+    return word(network) * batch * (chunk * per_step + handed_over)
+
+
+def eligibility_traces(network: Network, batch: int, *, carried: bool) -> int:
+    """Traces carried between chunks: w B sum over layers of (D or S n_l) x presynaptic width, none if T fits a chunk.
+
+    D distinct constant decays (presynaptic form) or S n_l (synaptic form); the width counts inputs, a bias as one more,
+    and the layer's own units for a recurrent synapse. Each trained cell parameter adds S n_l.
+    """
+    if not carried:
+        return 0
+    return word(network) * batch * sum(_trace_numbers(layer) for layer in network.layers)
+
+
+def _trace_numbers(layer: Layer) -> int:
+    width = layer.inputs
+    width += 1 if layer.synapse.bias is not None else 0
+    width += layer.units if layer.recurrent is not None else 0
+    states = layer.cell.state_size * layer.units
+    groups = presynaptic_groups(layer)
+    rows = groups[0].numel() if groups is not None else states
+    return rows * width + states * len(layer.cell.trained())

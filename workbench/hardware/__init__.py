@@ -1,0 +1,1 @@
+"""Devices that hold the weights, and how they may change."""

@@ -1,0 +1,329 @@
+"""The trainer: an Avalanche strategy outwards, a fast loop inside; the only module on Avalanche's training side.
+
+Avalanche's plug-ins see a `SupervisedTemplate`: every callback is triggered, `mb_x` is batch-first `[B, T, N]`,
+`mb_output` is `[B, C]`, `loss` and `model` are what they expect. Inside, batches are index look-ups, a rule computes the
+gradients, and a plug-in's penalty on the loss is differentiated on its own and adds up in `.grad`, so that it acts on
+local rules as well.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workbench.backbones.network import Network
+from workbench.cost.measure import SavedTensors
+from workbench.events import Observer
+from workbench.plugin import LearnerConfig, Modifier, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.randomness import RandomStreams
+from workbench.rules.loss import decision
+from workbench.streams import BatchLoader, Source
+from workbench.tasks import TaskStream
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
+    from avalanche.models import MultiTaskModule
+    from avalanche.training.plugins import EvaluationPlugin
+    from avalanche.training.templates import SupervisedTemplate
+
+if TYPE_CHECKING:
+    from avalanche.benchmarks import CLScenario
+
+EVALUATION_BATCH = 128
+TOLD_EVERY = 10
+"""Batches between two readings of the running loss: a reading waits for the device."""
+
+
+class SequenceClassifier(nn.Module):
+    """The network as Avalanche sees a model: `[B, T, N]` -> decision scores `[B, C]`."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the readout averaged over time."""
+        return decision(self.network(inputs.transpose(0, 1)))
+
+
+class MaskedClassifier(MultiTaskModule):  # type: ignore[misc]
+    """The same for the task setting: only the classes of each sample's task compete."""
+
+    def __init__(self, network: Network, masks: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("masks", masks)
+
+    def forward(self, inputs: Tensor, task_labels: Tensor) -> Tensor:
+        """Return the readout averaged over time, other tasks' classes masked."""
+        return decision(self.network(inputs.transpose(0, 1)), self.masks[task_labels])
+
+
+def class_masks(stream: TaskStream) -> Tensor | None:
+    """Return which classes compete in each task, `[tasks, C]` bool, or None where all always do."""
+    if stream.setting != "task":
+        return None
+    masks = torch.zeros(len(stream.tasks), stream.classes, dtype=torch.bool)
+    for number, task in enumerate(stream.tasks):
+        masks[number, list(task.classes)] = True
+    return masks
+
+
+def build_optimiser(config: LearnerConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Return the optimiser; weight decay is decoupled from the gradient for both kinds."""
+    if config.optimiser == "adam":
+        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+class Trainer(SupervisedTemplate):  # type: ignore[misc]
+    """Trains one rule and its modifiers on a stream of tasks."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        modifiers: Sequence[Modifier],
+        network: Network,
+        stream: TaskStream,
+        benchmark: CLScenario,
+        streams: RandomStreams,
+        *,
+        epochs: int,
+        batch_size: int,
+        device: torch.device,
+        observers: Sequence[Observer] = (),
+        plugins: Sequence[Any] = (),
+        evaluator: EvaluationPlugin | None = None,
+    ) -> None:
+        self.rule = rule
+        self.modifiers = list(modifiers)
+        self.network = network.to(device)
+        self.stream = stream
+        self.benchmark = benchmark
+        self.streams = streams
+        self.observers = list(observers)
+        self.masks = class_masks(stream)
+        rule.setup(self.network, RuleContext(streams, stream.classes, self._update_within))
+        groups = rule.parameter_groups()
+        self.rates = [group["lr"] for group in groups]
+        taken = [plugin for m in self.modifiers if (plugin := m.avalanche_plugin()) is not None]
+        model = SequenceClassifier(network) if self.masks is None else MaskedClassifier(network, self.masks)
+        super().__init__(
+            model=model,
+            optimizer=build_optimiser(rule.config, groups),
+            train_mb_size=batch_size,
+            train_epochs=epochs,
+            eval_mb_size=EVALUATION_BATCH,
+            device=device,
+            plugins=[*taken, *plugins],
+            evaluator=evaluator or EvaluationPlugin(),
+        )
+        self.task = 0
+        self.first_epoch = 0
+        self.after_epoch: Callable[[int, int], None] = lambda task, epoch: None
+        self.saved_bytes: int | None = None
+        self.seconds = {"train": 0.0, "evaluate": 0.0}
+        self._result: StepResult | None = None
+
+    # What the experiment calls.
+
+    def train_task(self, task: int, first_epoch: int = 0) -> dict[str, float]:
+        """Train on one task, from `first_epoch` on; returns its metrics."""
+        self.task, self.first_epoch = task, first_epoch
+        begun = time.perf_counter()
+        before = self.seconds["evaluate"]
+        for modifier in self.modifiers:
+            modifier.before_task(self.rule, task)
+        with self.streams.lent_to_globals(f"avalanche/task-{task}"), warnings.catch_warnings():
+            # Avalanche deprecates its own calls; none of this is the user's to mend.
+            warnings.simplefilter("ignore")
+            self.train(self.benchmark.train_stream[task], eval_streams=[])
+        for modifier in self.modifiers:
+            modifier.after_task(self.rule, task)
+        seconds = time.perf_counter() - begun - (self.seconds["evaluate"] - before)
+        self.seconds["train"] += seconds
+        samples = len(self.stream.tasks[task].train) * (self.train_epochs - first_epoch)
+        return {"seconds": seconds, "samples_per_second": samples / max(seconds, 1e-9)}
+
+    def evaluate_tasks(self) -> tuple[list[float], list[float]]:
+        """Return the test accuracy on every task, and the mean spike rate of each hidden layer over all of them."""
+        begun = time.perf_counter()
+        self._correct: list[float] = []
+        self._rates: list[Tensor] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.eval(self.benchmark.test_stream)
+        self.seconds["evaluate"] += time.perf_counter() - begun
+        rates = torch.stack(self._rates).mean(0).tolist() if self._rates else []
+        return list(self._correct), rates
+
+    def validation_accuracy(self) -> float | None:
+        """Return the accuracy on the present task's validation slice, None if it is empty."""
+        indices = self.stream.tasks[self.task].validation
+        if not len(indices):
+            return None
+        begun = time.perf_counter()
+        labels = np.full(len(indices), self.task if self.masks is not None else 0)
+        loader = BatchLoader(self.stream.training_pool, [Source(indices, labels, EVALUATION_BATCH)])
+        correct = 0
+        with torch.no_grad():
+            for inputs, targets, tasks in loader:
+                scores = decision(self.network(self._time_major(inputs)), self._mask(tasks))
+                correct += int((scores.argmax(1).cpu() == targets).sum())
+        self.seconds["evaluate"] += time.perf_counter() - begun
+        return correct / len(indices)
+
+    # Avalanche's template, with the rule inside.
+
+    def make_train_dataloader(self, **_: Any) -> None:
+        """Batches by index look-up instead of a DataLoader."""
+        source = Source.of(self.adapted_dataset, self.train_mb_size)
+        self.dataloader = BatchLoader(self.stream.training_pool, [source])
+
+    def make_eval_dataloader(self, **_: Any) -> None:
+        """Batches by index look-up, in order."""
+        source = Source.of(self.adapted_dataset, self.eval_mb_size)
+        self.dataloader = BatchLoader(self.stream.test_pool, [source])
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        super()._before_training_exp(**kwargs)
+        if type(self.dataloader) is ReplayDataLoader:
+            self.dataloader = self._as_look_up(self.dataloader)
+
+    def _as_look_up(self, loader: Any) -> BatchLoader:
+        """Return the same mix of new and stored samples as Avalanche's replay loader, by index look-up."""
+        sources = [Source.of(data, size) for data, size in zip(loader.datasets, loader.batch_sizes, strict=True)]
+        return BatchLoader(self.stream.training_pool, sources)
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """Start every task with a fresh optimiser state."""
+        if self.optimized_param_id is None:
+            self.optimized_param_id = {}
+        self.model = self.model_adaptation()
+        if self.first_epoch == 0:
+            self.optimizer.state.clear()
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        for epoch in range(self.first_epoch, self.train_epochs):
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.epoch = epoch
+            self._loss_sum = torch.zeros((), device=self.device)
+            self._correct_sum = torch.zeros((), device=self.device, dtype=torch.int64)
+            self._seen = self._batch = 0
+            if isinstance(self.dataloader, BatchLoader):
+                self.dataloader.order = self.streams.numpy(f"data-order/{self.task}/{epoch}")
+            self._before_training_epoch(**kwargs)
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+            self._tell_epoch(epoch)
+
+    def _tell_epoch(self, epoch: int) -> None:
+        metrics = {"train_loss": float(self._loss_sum) / max(self._seen, 1)}
+        metrics["train_accuracy"] = int(self._correct_sum) / max(self._seen, 1)
+        validation = self.validation_accuracy()
+        if validation is not None:
+            metrics["validation_accuracy"] = validation
+        for observer in self.observers:
+            observer.epoch_done(self.task, epoch, metrics)
+        self.after_epoch(self.task, epoch)
+
+    def forward(self) -> Tensor:
+        """Run the rule in training; the bare network in evaluation."""
+        inputs, targets, tasks = self.mbatch
+        mask = self._mask(tasks)
+        if not self.is_training:
+            passed = self.network.run(self._time_major(inputs))
+            if passed.spikes:
+                self._rates.append(torch.stack([spikes.mean() for spikes in passed.spikes]).cpu())
+            return decision(passed.outputs, mask)
+        self._set_rate()
+        batch = SequenceBatch(self._time_major(inputs), targets, mask)
+        if self.saved_bytes is None:
+            known = [*self.network.parameters(), *self.network.buffers()]
+            saved = SavedTensors(known)
+            with saved.watching():
+                self._result = self.rule.forward(batch)
+            self.saved_bytes = saved.take()
+        else:
+            self._result = self.rule.forward(batch)
+        self._sequence_batch = batch
+        return self._result.logits
+
+    def criterion(self) -> Tensor:
+        """Return the rule's own loss in training, cross-entropy of the decision in evaluation."""
+        if self.is_training and self._result is not None:
+            return self._result.loss
+        return nn.functional.cross_entropy(self.mb_output, self.mb_y)
+
+    def backward(self) -> None:
+        """Differentiate what carries a graph: the loss of a graph rule, the penalty of a plug-in, or both."""
+        if self.loss.requires_grad:
+            self.loss.backward(retain_graph=self.retain_graph)
+        for modifier in self.modifiers:
+            modifier.after_gradients(self.rule, self._sequence_batch)
+
+    def optimizer_step(self) -> None:
+        """Apply the gradients, then tell modifiers and observers."""
+        self.optimizer.step()
+        for modifier in self.modifiers:
+            modifier.after_update(self.rule, self._sequence_batch)
+        self._tell_batch()
+
+    def _tell_batch(self) -> None:
+        assert self._result is not None
+        size = len(self.mb_y)
+        self._loss_sum += self._result.loss.detach() * size
+        self._correct_sum += (self._result.logits.detach().argmax(1) == self.mb_y).sum()
+        self._seen += size
+        self._batch += 1
+        loss = accuracy = None
+        if self._batch % TOLD_EVERY == 0:
+            loss = float(self._loss_sum) / self._seen
+            accuracy = int(self._correct_sum) / self._seen
+        for observer in self.observers:
+            observer.batch_done(self.task, self.epoch, self._batch, len(self.dataloader), loss, accuracy)
+
+    def _update_within(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _set_rate(self) -> None:
+        """Set the learning rate of this step: constant, or half a cosine from the task's start to its end."""
+        if self.rule.config.schedule == "constant":
+            return
+        steps = len(self.dataloader) * self.train_epochs
+        done = self.epoch * len(self.dataloader) + self._batch
+        factor = 0.5 * (1.0 + math.cos(math.pi * done / steps))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def eval_epoch(self, **kwargs: Any) -> None:
+        """Evaluate one experience, counting correct decisions."""
+        correct = seen = 0
+        for self.mbatch in self.dataloader:
+            self._unpack_minibatch()
+            self._before_eval_iteration(**kwargs)
+            self._before_eval_forward(**kwargs)
+            self.mb_output = self.forward()
+            self._after_eval_forward(**kwargs)
+            self.loss = self.criterion()
+            self._after_eval_iteration(**kwargs)
+            correct += int((self.mb_output.argmax(1) == self.mb_y).sum())
+            seen += len(self.mb_y)
+        self._correct.append(correct / seen if seen else math.nan)
+
+    def _time_major(self, inputs: Tensor) -> Tensor:
+        return inputs.to(self.device).transpose(0, 1).contiguous()
+
+    def _mask(self, task_labels: Tensor) -> Tensor | None:
+        return None if self.masks is None else self.masks[task_labels.cpu()].to(self.device)
