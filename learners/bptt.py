@@ -42,7 +42,5 @@ class BPTT(Rule):
         from workbench.cost.memory import bptt_activations, trained_cost
 
         return trained_cost(self.network, self.config.optimiser, self.config.momentum) + MemoryCost(
-            activations=bptt_activations(
-                self.network, steps, batch, loss_per_step=self.config.loss == "step"
-            )
+            activations=bptt_activations(self.network, steps, batch, loss_per_step=self.config.loss == "step")
         )

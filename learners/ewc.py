@@ -2,8 +2,8 @@
 
     E' = E + strength * sum_tasks sum_k F_k (theta_k - theta*_k)^2
 
-theta* are the weights after a past task, F the diagonal Fisher information, estimated from squared gradients of the loss
-on that task's samples. The Fisher estimate uses back-propagation through time whatever the rule; a local rule takes the
+theta* are the weights after a past task, F the diagonal Fisher information, estimated from squared gradients of the
+loss on that task's samples. The estimate uses back-propagation through time whatever the rule; a local rule takes the
 penalty's gradient, which needs only each weight itself.
 """
 
@@ -29,7 +29,9 @@ class EWCConfig(PluginConfig):
     mode: Literal["separate", "online"] = Field(
         "separate", description="one penalty a past task, or one that decays and adds up"
     )
-    decay: float = Field(0.9, gt=0, le=1, description="decay of the added-up Fisher information (mode=online)")
+    decay: float = Field(
+        0.9, gt=0, le=1, description="decay of the added-up Fisher information (mode=online)"
+    )
 
 
 class EWC(AvalancheModifier):

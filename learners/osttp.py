@@ -49,7 +49,9 @@ class OSTTPConfig(LearnerConfig):
     update: Literal["sequence", "step"] = Field(
         "sequence", description="apply gradients once a sequence, or at every time step (fully online)"
     )
-    chunk: int = Field(25, ge=1, description="steps handled at once; changes speed and memory, not the gradient")
+    chunk: int = Field(
+        25, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
+    )
     feedback_scale: float = Field(1.0, gt=0, description="B_l is drawn from N(0, feedback_scale^2 / C)")
 
 
@@ -88,9 +90,7 @@ class OSTTP(Rule):
     def signal(self, chunk: Chunk) -> list[Tensor]:
         """Return L_t = B_l y* `[K, B, n]` per hidden layer, on the scale of the mean loss (1 / (T B))."""
         steps = chunk.error.shape[0]
-        return [
-            (chunk.scale * (chunk.one_hot @ matrix.T)).expand(steps, -1, -1) for matrix in self.feedback
-        ]
+        return [(chunk.scale * (chunk.one_hot @ matrix.T)).expand(steps, -1, -1) for matrix in self.feedback]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the feedback matrices."""

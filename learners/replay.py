@@ -1,8 +1,8 @@
 """Experience replay: some samples of each past task are stored and mixed into every later batch.
 
 Avalanche's ReplayPlugin with its default storage, a buffer of `size` samples shared evenly by the tasks seen so far,
-each part filled by reservoir sampling (Vitter 1985; Chaudhry et al. 2019, arXiv 1902.10486). A batch of B new samples is
-joined by B stored ones.
+each part filled by reservoir sampling (Vitter 1985; Chaudhry et al. 2019, arXiv 1902.10486). A batch of B new samples
+is joined by B stored ones.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class Checkpoint:
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError) as error:
             raise DataError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]})") from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
-            raise DataError(f"{path}: a checkpoint of another version; this workbench reads version {VERSION}")
+            raise DataError(
+                f"{path}: a checkpoint of another version; this workbench reads version {VERSION}"
+            )
         content.pop("version")
         return Checkpoint(**content)

@@ -113,9 +113,11 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
-    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
-    if not present[device.type]():
-        raise ConfigurationError(f"device={name}: this machine or this build of torch has none; use device=auto")
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not present[device.type]:
+        raise ConfigurationError(
+            f"device={name}: this machine or this build of torch has none; use device=auto"
+        )
     return device
 
 
@@ -142,7 +144,8 @@ def plan_experiment(config: ExperimentConfig) -> dict[str, Any]:
             "parameters": sum(p.numel() for p in experiment.network.parameters()),
             "training_steps": steps,
             "sequences_seen": sum(samples) * experiment.epochs,
-            "multiply_accumulates_per_sequence_forward": experiment.stream.steps * _synapses(experiment.network),
+            "multiply_accumulates_per_sequence_forward": experiment.stream.steps
+            * _synapses(experiment.network),
         },
         "memory": {**memory.by_category(), "total": memory.total},
     }
@@ -226,7 +229,9 @@ class _Run:
 
     trainer: Trainer
 
-    def __init__(self, experiment: Experiment, out: Path, observers: Sequence[Observer], resume: bool) -> None:
+    def __init__(
+        self, experiment: Experiment, out: Path, observers: Sequence[Observer], resume: bool
+    ) -> None:
         from workbench import environment
         from workbench.runfolder import MetricsRecorder, RunFolder
 
@@ -344,7 +349,9 @@ class _Run:
         trainer.seconds = record.pop("seconds")
         measured = record.pop("measured")
         self.progress = _Progress(
-            **record, seconds=self.progress.seconds, measured=None if measured is None else MemoryCost(**measured)
+            **record,
+            seconds=self.progress.seconds,
+            measured=None if measured is None else MemoryCost(**measured),
         )
         return (tasks_over, 0) if over else (checkpoint.task, checkpoint.epoch + 1)
 
@@ -352,7 +359,9 @@ class _Run:
         from workbench.results import build_results
 
         progress = self.progress
-        formula = self.experiment.memory_formula().by_category() if hasattr(self.experiment.rule, "network") else {}
+        formula = (
+            self.experiment.memory_formula().by_category() if hasattr(self.experiment.rule, "network") else {}
+        )
         measured = progress.measured.by_category() if progress.measured is not None else {}
         seconds = {**progress.seconds, **self.trainer.seconds}
         seconds["other"] = max(0.0, time.perf_counter() - self.begun - sum(seconds.values()))
@@ -380,7 +389,9 @@ def _trackers(config: ExperimentConfig, folder: RunFolder) -> list[Observer]:
     from workbench.tracking import MlflowObserver, default_uri
 
     experiment = config.track.experiment or config.scenario.name
-    return [MlflowObserver(config.track.uri or default_uri(), experiment, folder.path.resolve().name, folder.path)]
+    return [
+        MlflowObserver(config.track.uri or default_uri(), experiment, folder.path.resolve().name, folder.path)
+    ]
 
 
 @contextmanager

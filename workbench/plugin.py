@@ -87,9 +87,13 @@ class LearnerConfig(PluginConfig):
     """Settings that every rule shares: the optimiser and its schedule."""
 
     lr: float = Field(1e-3, gt=0, description="learning rate at the start of each task")
-    optimiser: Literal["adam", "sgd"] = Field("adam", description="update rule that turns gradients into steps")
+    optimiser: Literal["adam", "sgd"] = Field(
+        "adam", description="update rule that turns gradients into steps"
+    )
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of sgd")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled decay of the weights per unit of learning rate")
+    weight_decay: float = Field(
+        0.0, ge=0, description="decoupled decay of the weights per unit of learning rate"
+    )
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="learning rate within a task: constant, or falling to zero along a half cosine"
     )
@@ -188,7 +192,7 @@ class Rule(Plugin):
         """Run one batch and leave its gradients in `.grad`, whatever the kind of rule."""
         result = self.forward(batch)
         if result.loss.requires_grad:
-            result.loss.backward()
+            result.loss.backward()  # type: ignore[no-untyped-call]
         return result
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -55,8 +55,7 @@ def build_benchmark(stream: TaskStream) -> CLScenario:
             label = number if stream.setting == "task" else 0
             train.append(_avalanche_dataset(stream.training_pool, task.train, label))
             test.append(_avalanche_dataset(stream.test_pool, task.test, label))
-        benchmark = with_task_labels(with_classes_timeline(benchmark_from_datasets(train=train, test=test)))
-    return benchmark
+        return with_task_labels(with_classes_timeline(benchmark_from_datasets(train=train, test=test)))
 
 
 def _avalanche_dataset(pool: SequencePool, indices: Indices, task_label: int) -> Any:
@@ -68,9 +67,7 @@ def _avalanche_dataset(pool: SequencePool, indices: Indices, task_label: int) ->
         TaskLabels([task_label] * len(indices)),
         DataAttribute(indices.tolist(), "sample_index"),
     ]
-    return TaskAwareSupervisedClassificationDataset(
-        [_PoolDataset(pool, indices)], data_attributes=attributes
-    )
+    return TaskAwareSupervisedClassificationDataset([_PoolDataset(pool, indices)], data_attributes=attributes)
 
 
 def sample_indices(dataset: Any) -> Indices:

@@ -1,8 +1,8 @@
 """The trainer: an Avalanche strategy outwards, a fast loop inside; the only module on Avalanche's training side.
 
 Avalanche's plug-ins see a `SupervisedTemplate`: every callback is triggered, `mb_x` is batch-first `[B, T, N]`,
-`mb_output` is `[B, C]`, `loss` and `model` are what they expect. Inside, batches are index look-ups, a rule computes the
-gradients, and a plug-in's penalty on the loss is differentiated on its own and adds up in `.grad`, so that it acts on
+`mb_output` is `[B, C]`, `loss` and `model` are what they expect. Inside, batches are index look-ups and a rule computes
+the gradients. A plug-in's penalty on the loss is differentiated on its own and adds up in `.grad`, so that it acts on
 local rules as well.
 """
 
@@ -132,6 +132,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.saved_bytes: int | None = None
         self.seconds = {"train": 0.0, "evaluate": 0.0}
         self._result: StepResult | None = None
+        self._stop_training: bool = False
 
     # What the experiment calls.
 
@@ -200,13 +201,13 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _as_look_up(self, loader: Any) -> BatchLoader:
         """Return the same mix of new and stored samples as Avalanche's replay loader, by index look-up."""
-        sources = [Source.of(data, size) for data, size in zip(loader.datasets, loader.batch_sizes, strict=True)]
+        sources = [
+            Source.of(data, size) for data, size in zip(loader.datasets, loader.batch_sizes, strict=True)
+        ]
         return BatchLoader(self.stream.training_pool, sources)
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Start every task with a fresh optimiser state."""
-        if self.optimized_param_id is None:
-            self.optimized_param_id = {}
         self.model = self.model_adaptation()
         if self.first_epoch == 0:
             self.optimizer.state.clear()
@@ -268,7 +269,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def backward(self) -> None:
         """Differentiate what carries a graph: the loss of a graph rule, the penalty of a plug-in, or both."""
         if self.loss.requires_grad:
-            self.loss.backward(retain_graph=self.retain_graph)
+            self.loss.backward(retain_graph=self.retain_graph)  # type: ignore[no-untyped-call]
         for modifier in self.modifiers:
             modifier.after_gradients(self.rule, self._sequence_batch)
 
@@ -310,7 +311,8 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def eval_epoch(self, **kwargs: Any) -> None:
         """Evaluate one experience, counting correct decisions."""
         correct = seen = 0
-        for self.mbatch in self.dataloader:
+        for batch in self.dataloader:
+            self.mbatch = batch
             self._unpack_minibatch()
             self._before_eval_iteration(**kwargs)
             self._before_eval_forward(**kwargs)

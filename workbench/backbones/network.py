@@ -24,9 +24,8 @@ class Layer(nn.Module):
         self.inputs = inputs
         self.units = units
         self.cell = cell
-        # Filled by `initialise`, so that construction draws nothing from the global generator.
-        self.synapse = nn.utils.skip_init(nn.Linear, inputs, units, bias=bias)
-        self.recurrent = nn.utils.skip_init(nn.Linear, units, units, bias=False) if recurrent else None
+        self.synapse = _empty_linear(inputs, units, bias=bias)
+        self.recurrent = _empty_linear(units, units, bias=False) if recurrent else None
 
     def initialise(self, gain: Tensor, recurrent_gain: float, generator: torch.Generator) -> None:
         """Draw weights from N(0, (gain / sqrt(fan-in))^2), gain `[N]` or scalar; biases are zero."""
@@ -101,7 +100,7 @@ class Network(nn.Module):
     @property
     def layers(self) -> list[Layer]:
         """All layers from the input to the readout."""
-        return [*self.hidden, self.readout]  # type: ignore[list-item]
+        return [*self.hidden, self.readout]
 
     @property
     def classes(self) -> int:
@@ -127,3 +126,9 @@ class Network(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """`[T, B, inputs]` -> readout `[T, B, C]`."""
         return self.run(inputs).outputs
+
+
+def _empty_linear(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
+    """Return a linear synapse to be filled by `initialise`: construction draws nothing from the global generator."""
+    linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)  # type: ignore[no-untyped-call]
+    return linear

@@ -63,7 +63,9 @@ def measured_cost(
     saved: bytes that autograd saved in the step. sample: bytes of one stored sample.
     """
     trained = [p for p in network.parameters() if p.requires_grad]
-    moments = [value for state in optimiser.state.values() for value in state.values() if torch.is_tensor(value)]
+    moments = [
+        value for state in optimiser.state.values() for value in state.values() if torch.is_tensor(value)
+    ]
     cost = MemoryCost(
         parameters=storage_bytes(trained),
         gradients=storage_bytes(p.grad for p in trained if p.grad is not None),

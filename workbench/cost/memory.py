@@ -12,7 +12,7 @@ from workbench.rules.eligibility import presynaptic_groups
 
 def word(network: Network) -> int:
     """Bytes of one number of the network."""
-    return network.readout.synapse.weight.element_size()
+    return int(network.readout.synapse.weight.element_size())
 
 
 def trained_cost(network: Network, optimiser: str, momentum: float) -> MemoryCost:

@@ -1,4 +1,4 @@
-"""Fused scans of the leaky integrate-and-fire layer in Numba: forward, adjoint, and the pieces of the recurrent adjoint.
+"""Fused scans of the leaky integrate-and-fire layer in Numba: forward, adjoint, and the recurrent adjoint's step.
 
 Each kernel walks a slice of the batch, so that a thread pool can share a layer without locks; the result of a sample
 does not depend on the slicing, hence not on the number of threads. Equations stand in `lif.py`; `lif_reference.py`
@@ -17,7 +17,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-@numba.njit(nogil=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, inline="always")
 def _slope_row(row: Array, threshold: float, kind: int, k: float, psi: Array) -> None:
     """Write the surrogate slope of one row of membranes to `psi`; `kind` counts in the order of SURROGATES."""
     one = row.dtype.type(1.0)
@@ -46,7 +46,7 @@ def _slope_row(row: Array, threshold: float, kind: int, k: float, psi: Array) ->
             psi[n] = one - h * h
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def forward(
     currents: Array, decay: Array, start: Array, threshold: float, hard: bool, membrane: Array, spikes: Array,
     first: int, last: int,
@@ -82,12 +82,12 @@ def forward(
                     carry[n] = u - edge * s
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def forward_recurrent(
     currents: Array, recurrent: Array, decay: Array, start: Array, threshold: float, hard: bool, membrane: Array,
     spikes: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """As `forward`, plus the recurrent current: row j of `recurrent` (`[from, to]`) is added for each unit j that fired.
+    """As `forward`, plus recurrence: row j of `recurrent` (`[from, to]`) is added for each unit j that fired.
 
     Spikes are few, so adding rows costs a fraction of the dense product.
     """
@@ -130,7 +130,7 @@ def forward_recurrent(
                     count += 1
 
 
-@numba.njit(nogil=True, cache=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, inline="always")
 def _pass_row(u_row: Array, psi: Array, edge: Any, hard: bool, cut: bool, out: Array) -> None:
     """Write d reset(u) / du of one row to `out`."""
     one = u_row.dtype.type(1.0)
@@ -150,7 +150,7 @@ def _pass_row(u_row: Array, psi: Array, edge: Any, hard: bool, cut: bool, out: A
             out[n] = one - edge * psi[n]
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def adjoint(
     membrane: Array, start: Array, signal: Array, final: Array, decay: Array, threshold: float, hard: bool, cut: bool,
     kind: int, k: float, own: Array, gradient: Array, start_gradient: Array, decay_gradient: Array, first: int,
@@ -194,12 +194,12 @@ def adjoint(
             decay_gradient[b, n] = decay_sum[n]
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def adjoint_step(
     membrane: Array, before: Array, signal: Array, feedback: Array, decay: Array, threshold: float, hard: bool,
     cut: bool, kind: int, k: float, later: Array, gradient: Array, decay_sum: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """One reverse step with full recurrence: `feedback` `[B, N]` is `later @ recurrent`; arrays are those of one step."""
+    """One reverse step with full recurrence: `feedback` `[B, N]` is `later @ recurrent`; arrays are of one step."""
     units = membrane.shape[1]
     edge = membrane.dtype.type(threshold)
     one = membrane.dtype.type(1.0)
@@ -217,7 +217,7 @@ def adjoint_step(
             decay_sum[b, n] += g * (u * (one - s) if hard else u - edge * s)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def leaky_forward(currents: Array, decay: Array, start: Array, out: Array, first: int, last: int) -> None:
     """o_t = decay * o_{t-1} + I_t, for samples first..last."""
     steps, _, units = currents.shape
@@ -229,7 +229,7 @@ def leaky_forward(currents: Array, decay: Array, start: Array, out: Array, first
                 out[t, b, n] = decay[n] * out[t - 1, b, n] + currents[t, b, n]
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def leaky_adjoint(
     out: Array, start: Array, signal: Array, decay: Array, gradient: Array, start_gradient: Array,
     decay_gradient: Array, first: int, last: int,

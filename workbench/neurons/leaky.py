@@ -1,6 +1,6 @@
 """Leaky integrator: the non-spiking readout cell.
 
-    o_t = d o_{t-1} + I_t           d in (0, 1) the decay per step; the output is the state itself
+o_t = d o_{t-1} + I_t           d in (0, 1) the decay per step; the output is the state itself
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Leaky integrate-and-fire cell.
 
-    u_t = d r(u_{t-1}) + I_t            membrane potential (threshold units, dimensionless), d in (0, 1) the decay per step
+    u_t = d r(u_{t-1}) + I_t            membrane potential (dimensionless), d in (0, 1) the decay per step
     y_t = H(u_t - v)                    spike, v the threshold
     r(u) = u - v H(u - v)   (soft)      r(u) = u (1 - H(u - v))   (hard)
 
@@ -13,9 +13,8 @@ The state is u before the reset, `[1, B, N]`; the spike follows from it. Sources
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from torch import Tensor
 from workbench.neurons import lif_scan
 from workbench.neurons.cell import Cell, Parameters
 from workbench.neurons.surrogate import SurrogateName, slope, spike
-from workbench.neurons.trajectory import Adjoint, Transport, carry
+from workbench.neurons.trajectory import Adjoint, Transport
 
 
 def spread_decays(size: int, low: float, high: float, values: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The scans of `lif_scan.py` in plain torch: the reference for the kernels, and the path on any other device or dtype."""
+"""The scans of `lif_scan.py` in plain torch: the kernels' reference, and the path on any other device or dtype."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ def leaky_forward(decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:
     return out
 
 
-def leaky_adjoint(
-    decay: Tensor, start: Tensor, out: Tensor, signal: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def leaky_adjoint(decay: Tensor, start: Tensor, out: Tensor, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See `lif_scan.leaky_adjoint`."""
     gradient = torch.empty_like(out)
     by_decay = torch.zeros_like(start)

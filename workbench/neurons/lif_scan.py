@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,8 +42,7 @@ def _over_batch(kernel: Callable[..., None], batch: int, elements: int, *argumen
     threads = min(torch.get_num_threads(), batch) if elements >= _SMALL else 1
     edges = [batch * i // threads for i in range(threads + 1)]
     others = [
-        _workers(threads - 1).submit(kernel, *arguments, first, last)
-        for first, last in zip(edges[1:-1], edges[2:], strict=True)
+        _workers(threads - 1).submit(kernel, *arguments, first, last) for first, last in pairwise(edges[1:])
     ]
     kernel(*arguments, 0, edges[1])
     for other in others:
@@ -164,7 +164,7 @@ class _LIFScan(torch.autograd.Function):
         return membrane[-1].clone(), spikes
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, final: Tensor, signal: Tensor) -> tuple[Tensor | None, ...]:
         decay, start, membrane, *rest = ctx.saved_tensors
         if not rest:
@@ -199,9 +199,7 @@ def leaky_forward(decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:
     return out
 
 
-def leaky_adjoint(
-    decay: Tensor, start: Tensor, out: Tensor, signal: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def leaky_adjoint(decay: Tensor, start: Tensor, out: Tensor, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return dE/dI `[T, B, N]`, dE/do_0 `[B, N]` and each sample's decay gradient `[B, N]`."""
     if not fast_kernels_apply(out):
         return lif_reference.leaky_adjoint(decay, start, out, signal)
@@ -224,7 +222,7 @@ class _LeakyScan(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         decay, start, out = ctx.saved_tensors
         gradient, by_start, by_decay = leaky_adjoint(decay, start, out, signal)

@@ -20,28 +20,28 @@ SURROGATES: tuple[SurrogateName, ...] = get_args(SurrogateName)
 
 
 def fast_sigmoid(v: Tensor, k: float) -> Tensor:
-    """psi = 1 / (1 + k |v|)^2."""
+    """Psi = 1 / (1 + k |v|)^2."""
     return 1.0 / (1.0 + k * v.abs()) ** 2
 
 
 def sigmoid(v: Tensor, k: float) -> Tensor:
-    """psi = k s (1 - s) with s = 1 / (1 + exp(-k v))."""
+    """Psi = k s (1 - s) with s = 1 / (1 + exp(-k v))."""
     s = torch.sigmoid(k * v)
     return k * s * (1.0 - s)
 
 
 def triangle(v: Tensor, k: float) -> Tensor:
-    """psi = max(0, 1 - k |v|)."""
+    """Psi = max(0, 1 - k |v|)."""
     return (1.0 - k * v.abs()).clamp_min(0.0)
 
 
 def arctan(v: Tensor, k: float) -> Tensor:
-    """psi = (k / 2) / (1 + (pi k v / 2)^2)."""
+    """Psi = (k / 2) / (1 + (pi k v / 2)^2)."""
     return 0.5 * k / (1.0 + (0.5 * math.pi * k * v) ** 2)
 
 
 def tanh(v: Tensor, k: float) -> Tensor:
-    """psi = 1 - tanh(k v)^2."""
+    """Psi = 1 - tanh(k v)^2."""
     return 1.0 - torch.tanh(k * v) ** 2
 
 
@@ -55,7 +55,7 @@ _SLOPES: dict[SurrogateName, Callable[[Tensor, float], Tensor]] = {
 
 
 def slope(name: SurrogateName, v: Tensor, k: float) -> Tensor:
-    """Return psi(v), same shape as `v`.
+    """Return the slope psi at `v`, same shape.
 
     >>> slope("triangle", torch.tensor([0.0, 0.5, 2.0]), 1.0)
     tensor([1.0000, 0.5000, 0.0000])

@@ -41,7 +41,7 @@ class Adjoint:
 class Transport:
     """How traces are carried over a stretch: eps_end = product eps_start + sum_t drive_t x_t.
 
-    product: `[S, S, B, N]` product of all transitions. drive: `[T, S, B, N]` product of the later transitions times b_t.
+    product: `[S, S, B, N]` product of all transitions. drive: `[T, S, B, N]` product of later transitions times b_t.
     parameters: `[S, B, N]` by name, sum of the same products times the direct derivative of the state by the parameter.
     """
 
@@ -53,10 +53,15 @@ class Transport:
 class Trajectory(Protocol):
     """A stretch of steps of one layer, as a cell's `run` returns it."""
 
-    outputs: Tensor
-    """`[T, B, N]`"""
-    state: Tensor
-    """`[S, B, N]`, after the last step."""
+    @property
+    def outputs(self) -> Tensor:
+        """Outputs, `[T, B, N]`."""
+        ...
+
+    @property
+    def state(self) -> Tensor:
+        """State after the last step, `[S, B, N]`."""
+        ...
 
     def adjoint(self, signal: Tensor) -> Adjoint:
         """Return the gradients under dE/dy = `signal` `[T, B, N]`."""
@@ -99,7 +104,11 @@ class LinearisedTrajectory:
         for current in currents.unbind(0):
             total = current if recurrent is None else current + previous @ recurrent.T
             with torch.enable_grad():
-                inputs = [state.clone(), total.clone(), *(parameters[n].expand_as(total).clone() for n in names)]
+                inputs = [
+                    state.clone(),
+                    total.clone(),
+                    *(parameters[n].expand_as(total).clone() for n in names),
+                ]
                 for value in inputs:
                     value.requires_grad_()
                 after, output = cell.step(dict(zip(names, inputs[2:], strict=True)), inputs[0], inputs[1])

@@ -110,11 +110,12 @@ class LayerEligibility:
             self._carry(trajectory, adjoint, sources)
 
     def _parameter(self, name: str) -> Tensor:
-        parameter = {
+        parameters: dict[str, Tensor | None] = {
             "synapse": self.layer.synapse.weight,
             "bias": self.layer.synapse.bias,
             "recurrent": self.layer.recurrent_weight(),
-        }[name]
+        }
+        parameter = parameters[name]
         assert parameter is not None
         return parameter
 
@@ -165,7 +166,7 @@ def presynaptic_groups(layer: Layer) -> tuple[Tensor, Tensor] | None:
     decay = layer.cell.constant_decay(parameters, recurrent=layer.recurrent is not None)
     if decay is None:
         return None
-    decays, group = decay.unique(return_inverse=True)
+    decays, group = torch.unique(decay, return_inverse=True)
     return (decays, group) if decays.numel() < layer.units else None
 
 

@@ -1,7 +1,7 @@
 """The full three-index eligibility trace of a recurrent layer: exact, O(B N^2 in), for small layers and as reference.
 
-With k the unit of the state and (i, j) a synapse, I_t[k] = sum_j W[k, j] x_t[j] + sum_l H[k, l] y_{t-1}[l], and M, b, c,
-k_t the within-unit derivatives of `workbench/neurons/trajectory.py`:
+With k the unit of the state and (i, j) a synapse, I_t[k] = sum_j W[k, j] x_t[j] + sum_l H[k, l] y_{t-1}[l], and M, b,
+c, k_t the within-unit derivatives of `workbench/neurons/trajectory.py`:
 
     dI_t[k, ij]   = delta_ki x_t[j] + sum_l H[k, l] e_{t-1}[l, ij]            (recurrent synapse: y_{t-1}[j] for x_t[j])
     eps_t[k, ij]  = M_t[k] eps_{t-1}[k, ij] + b_t[k] dI_t[k, ij]
@@ -55,7 +55,10 @@ def full_trace_gradients(layer: Layer, activity: Tensor, signal: Tensor) -> Full
     for t in range(sources.shape[0]):
         current = torch.einsum("kl,blij->bkij", recurrent, e)
         current += own[None, :, :, None] * sources[t][:, None, None, :]
-        e = torch.einsum("sbk,sbkij->bkij", record.reach[t], eps) + record.direct[t][..., None, None] * current
+        e = (
+            torch.einsum("sbk,sbkij->bkij", record.reach[t], eps)
+            + record.direct[t][..., None, None] * current
+        )
         eps = torch.einsum("rsbk,sbkij->rbkij", record.transition[t], eps)
         eps += record.drive[t][..., None, None] * current
         gradient += torch.einsum("bk,bkij->ij", signal[t], e)

@@ -74,7 +74,9 @@ class OnlinePass:
         summed = torch.zeros_like(one_hot)
         for first, last in stretches(steps, chunk):
             inputs = batch.inputs[first:last].to(self._dtype())
-            loss, outputs = self._chunk(inputs, one_hot, batch.class_mask, 1.0 / (steps * size), last == steps)
+            loss, outputs = self._chunk(
+                inputs, one_hot, batch.class_mask, 1.0 / (steps * size), last == steps
+            )
             total += loss
             summed += outputs
             if update is not None:
@@ -82,7 +84,8 @@ class OnlinePass:
         return StepResult(total / (steps * size), masked(summed / steps, batch.class_mask))
 
     def _dtype(self) -> torch.dtype:
-        return self.network.readout.synapse.weight.dtype
+        weight: Tensor = self.network.readout.synapse.weight
+        return weight.dtype
 
     def _chunk(
         self, inputs: Tensor, one_hot: Tensor, mask: Tensor | None, scale: float, last: bool

@@ -22,9 +22,7 @@ def lif(reset="soft", reset_gradient="cut", surrogate="fast-sigmoid", learn_deca
     return LIF((0.7, 0.95), 3, learn_decay, 1.0, reset, reset_gradient, surrogate, 2.0)
 
 
-LIF_CELLS = [
-    lif(*setting) for setting in itertools.product(("soft", "hard"), ("cut", "keep"), SURROGATES)
-]
+LIF_CELLS = [lif(*setting) for setting in itertools.product(("soft", "hard"), ("cut", "keep"), SURROGATES)]
 CELLS: list[Cell] = [*LIF_CELLS, LeakyIntegrator(0.9, learn_decay=True)]
 
 
@@ -142,7 +140,9 @@ def test_soft_reset_subtracts_and_hard_reset_clears():
 
 
 @settings(max_examples=30, deadline=None)
-@given(low=st.floats(0.05, 0.9), width=st.floats(0.0, 0.09), values=st.integers(1, 9), size=st.integers(1, 30))
+@given(
+    low=st.floats(0.05, 0.9), width=st.floats(0.0, 0.09), values=st.integers(1, 9), size=st.integers(1, 30)
+)
 def test_spread_decays_lie_between_their_bounds(low, width, values, size):
     decays = spread_decays(size, low, low + width, values)
     assert decays.shape == (size,)

@@ -76,7 +76,9 @@ def test_traces_with_the_true_signal_equal_bptt(setting, chunk):
         stream(layer, activity, signal, chunk)
     assert any(gradient.abs().max() > 1e-3 for gradient in gradients.values())
     for name, parameter in network.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-8, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            parameter.grad, gradients[name], rtol=1e-8, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("values", [1, 2, 3])
