@@ -12,12 +12,14 @@ Equation numbers as cited by later implementations; the paper's body was not at 
 layers or backwards in time: no weight transport, no update lock, memory independent of T. The traces are exact for a
 layer without recurrence; a recurrent layer drops the terms between units (the diagonal form), whose distance to the
 exact trace is measured in the tests. The signal is a gradient, it is descended; it never vanishes for a constant
-target, so a falling learning rate matters.
+target, so a falling and small learning rate matters. Ours, not the paper's: rows of B_l sum to zero over the classes by
+default (`feedback=balanced`), so that what all classes have in common does not drive a unit up or down for ever, and
+hidden layers have a learning rate of their own, since their signal does not shrink as the error does.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -52,6 +54,13 @@ class OSTTPConfig(LearnerConfig):
     chunk: int = Field(
         25, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
     )
+    hidden_lr: float = Field(
+        2e-4, gt=0, description="learning rate of the hidden layers; lr is the readout's"
+    )
+    feedback: Literal["balanced", "plain"] = Field(
+        "balanced",
+        description="balanced: the feedback weights of each unit sum to zero over the classes; plain: as drawn",
+    )
     feedback_scale: float = Field(1.0, gt=0, description="B_l is drawn from N(0, feedback_scale^2 / C)")
 
 
@@ -68,10 +77,19 @@ class OSTTP(Rule):
         generator = context.streams.torch("feedback")
         weight = network.readout.synapse.weight
         deviation = self.config.feedback_scale / network.classes**0.5
-        self.feedback = [
-            (deviation * torch.randn(layer.units, network.classes, generator=generator)).to(weight)
+        drawn = [
+            deviation * torch.randn(layer.units, network.classes, generator=generator)
             for layer in network.layers[:-1]
         ]
+        if self.config.feedback == "balanced":
+            drawn = [matrix - matrix.mean(1, keepdim=True) for matrix in drawn]
+        self.feedback = [matrix.to(weight) for matrix in drawn]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the readout with rate `lr` and the hidden layers with rate `hidden_lr`."""
+        readout = list(self.network.readout.parameters())
+        hidden = [p for layer in self.network.layers[:-1] for p in layer.parameters()]
+        return [{"params": readout, "lr": self.config.lr}, {"params": hidden, "lr": self.config.hidden_lr}]
 
     def forward(self, batch: SequenceBatch) -> StepResult:
         """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""

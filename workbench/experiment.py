@@ -84,8 +84,10 @@ class Experiment:
         return self.stream.steps * self.stream.channels
 
 
-def build_experiment(config: ExperimentConfig, registry: Registry | None = None) -> Experiment:
-    """Return the experiment of a configuration.
+def build_experiment(
+    config: ExperimentConfig, registry: Registry | None = None, *, progress: bool = True
+) -> Experiment:
+    """Return the experiment of a configuration; `progress` lets a download draw its bar.
 
     Raises DataError when the data is missing or damaged, ConfigurationError when the device is not there, PluginError
     when a plug-in breaks its contract.
@@ -96,7 +98,7 @@ def build_experiment(config: ExperimentConfig, registry: Registry | None = None)
     streams = RandomStreams(config.seed)
     device = choose_device(config.device)
     scenario = registry.load("scenario", config.scenario.name)(config.scenario.config)
-    stream: TaskStream = scenario.build(ScenarioContext(config.seed, cache_folder()))  # type: ignore[attr-defined]
+    stream: TaskStream = scenario.build(ScenarioContext(config.seed, cache_folder(), progress))  # type: ignore[attr-defined]
     backbone = registry.load("backbone", config.backbone.name)(config.backbone.config)
     network: Network = backbone.build(  # type: ignore[attr-defined]
         stream.channels, stream.classes, streams.torch("initialisation")
@@ -121,9 +123,9 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def plan_experiment(config: ExperimentConfig) -> dict[str, Any]:
+def plan_experiment(config: ExperimentConfig, *, progress: bool = True) -> dict[str, Any]:
     """Return what `run` would do, without training: configuration, expected memory (bytes) and cost."""
-    experiment = build_experiment(config)
+    experiment = build_experiment(config, progress=progress)
     experiment.rule.setup(
         experiment.network, RuleContext(experiment.streams, experiment.stream.classes, update=lambda: None)
     )
@@ -190,9 +192,16 @@ class _Progress:
 
 
 def run_experiment(
-    config: ExperimentConfig, out: Path, observers: Sequence[Observer] = (), *, resume: bool = False
+    config: ExperimentConfig,
+    out: Path,
+    observers: Sequence[Observer] = (),
+    *,
+    resume: bool = False,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Run (or resume) an experiment into the run folder `out`; returns the content of results.json.
+
+    `progress` lets a download draw its bar on standard error.
 
     An interrupt or an error leaves a valid folder with status `interrupted` or `failed`; an error is raised again after
     the folder is written, an interrupt is not.
@@ -202,7 +211,7 @@ def run_experiment(
         from workbench.trainer import Trainer
 
         imported = time.perf_counter()
-        experiment = build_experiment(config)
+        experiment = build_experiment(config, progress=progress)
         from workbench.streams import build_benchmark
 
         benchmark = build_benchmark(experiment.stream)

@@ -62,15 +62,24 @@ class FakeExperiment(ModuleType):
         self.error: BaseException | None = None
 
     def run_experiment(
-        self, config: ExperimentConfig, out: Path, observers: Sequence[Any], resume: bool = False
+        self,
+        config: ExperimentConfig,
+        out: Path,
+        observers: Sequence[Any],
+        resume: bool = False,
+        progress: bool = True,
     ) -> dict[str, Any]:
-        self.calls.append(SimpleNamespace(config=config, out=out, observers=list(observers), resume=resume))
+        self.calls.append(
+            SimpleNamespace(
+                config=config, out=out, observers=list(observers), resume=resume, progress=progress
+            )
+        )
         print("a library prints")
         if self.error is not None:
             raise self.error
         return {"status": self.status, "acc": 0.5, "R": [[1.0]]}
 
-    def plan_experiment(self, config: ExperimentConfig) -> dict[str, Any]:
+    def plan_experiment(self, config: ExperimentConfig, progress: bool = True) -> dict[str, Any]:
         print("a library prints")
         return {
             "config": config.to_dict(),

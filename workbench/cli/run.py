@@ -109,7 +109,7 @@ def _execute(
 
     try:
         with contextlib.nullcontext() if observers else _stdout_kept_clean():
-            return run_experiment(settings, folder, observers, resume=resume)
+            return run_experiment(settings, folder, observers, resume=resume, progress=not (quiet or as_json))
     except WorkbenchError:
         # Nothing has been learned yet: leave no empty folder behind.
         with contextlib.suppress(OSError):
@@ -178,7 +178,7 @@ def _print_plan(settings: ExperimentConfig, as_json: bool) -> None:
     from workbench.experiment import plan_experiment
 
     with _stdout_kept_clean():
-        plan = plan_experiment(settings)
+        plan = plan_experiment(settings, progress=not as_json)
     if as_json:
         typer.echo(json.dumps(plan, indent=2))
         return
