@@ -109,7 +109,7 @@ def _execute(
 
     try:
         with contextlib.nullcontext() if observers else _stdout_kept_clean():
-            return run_experiment(settings, folder, observers, resume=resume, progress=not (quiet or as_json))
+            return run_experiment(settings, folder, observers, resume=resume, progress=bool(observers))
     except WorkbenchError:
         # Nothing has been learned yet: leave no empty folder behind.
         with contextlib.suppress(OSError):
