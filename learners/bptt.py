@@ -17,6 +17,7 @@ from workbench.plugin import LearnerConfig, MemoryCost, PluginConfig, Rule, Sequ
 class BPTTConfig(LearnerConfig):
     """Settings of back-propagation through time."""
 
+    lr: float = Field(3e-3, gt=0, description="learning rate at the start of each task")
     loss: Literal["step", "sum"] = Field(
         "sum", description="cross-entropy at every step, or once on the readout averaged over time"
     )

@@ -82,7 +82,7 @@ class SplitSHD(Scenario):
             le=100_000,
             description="neighbouring channels summed into one; empty: to leave at most 140",
         )
-        clip: int = Field(1, ge=1, le=255, description="largest count in a bin; 1 makes inputs binary")
+        clip: int = Field(15, ge=1, le=255, description="largest count in a bin; 1 makes inputs binary")
 
         @model_validator(mode="after")
         def _one_source(self) -> Self:

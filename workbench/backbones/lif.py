@@ -26,25 +26,26 @@ Decay = float | tuple[float, float]
 class LIFConfig(PluginConfig):
     """Settings of the LIF backbone."""
 
-    hidden: tuple[PositiveInt, ...] = Field((256,), min_length=1, description="units of each hidden layer")
+    hidden: tuple[PositiveInt, ...] = Field((512,), min_length=1, description="units of each hidden layer")
     recurrent: bool | tuple[bool, ...] = Field(
         False, description="recurrent synapses: for all hidden layers, or one value a layer"
     )
     decay: Decay = Field(
-        0.95, description="membrane decay per step, in (0, 1); a pair spreads the units between two values"
+        (0.7, 0.98),
+        description="membrane decay per step, in (0, 1); a pair spreads the units between two values",
     )
     decay_values: int = Field(8, ge=1, description="how many distinct decays a pair is spread over")
     learn_decay: bool = Field(False, description="learn the decay of each unit")
     reset: Literal["soft", "hard"] = Field("soft", description="subtract the threshold, or set to zero")
     reset_gradient: Literal["cut", "keep"] = Field("cut", description="derivative of the reset by the spike")
     surrogate: Literal["fast-sigmoid", "sigmoid", "triangle", "arctan", "tanh"] = Field(
-        "fast-sigmoid", description="slope that stands in for the derivative of the spike"
+        "triangle", description="slope that stands in for the derivative of the spike"
     )
-    sharpness: float = Field(25.0, gt=0, description="sharpness k of the surrogate slope")
+    sharpness: float = Field(1.0, gt=0, description="sharpness k of the surrogate slope")
     threshold: float = Field(1.0, gt=0, description="firing threshold")
-    gain: float = Field(1.0, gt=0, description="standard deviation of input weights times sqrt(fan-in)")
+    gain: float = Field(0.4, gt=0, description="standard deviation of input weights times sqrt(fan-in)")
     recurrent_gain: float = Field(0.5, ge=0, description="the same for recurrent weights")
-    readout_decay: float = Field(0.95, gt=0, lt=1, description="decay per step of the leaky readout")
+    readout_decay: float = Field(0.98, gt=0, lt=1, description="decay per step of the leaky readout")
     learn_readout_decay: bool = Field(False, description="learn the readout's decay of each class")
     bias: bool = Field(False, description="bias currents in all layers")
 
