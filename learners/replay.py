@@ -57,16 +57,18 @@ class Replay(AvalancheModifier):
         from avalanche.training.storage_policy import ReservoirSamplingBuffer
 
         policy = self.avalanche_plugin().storage_policy
-        groups = sorted({int(key.split(".")[0]) for key in state})
-        for group in groups:
+        policy._num_exps = len(state) // 2
+        for group, size in enumerate(policy.get_group_lengths(policy._num_exps) if state else []):
             dataset = experiences[group].dataset
             place = {sample: position for position, sample in enumerate(dataset.sample_index)}
-            samples = state[f"{group}.samples"].tolist()
-            part = ReservoirSamplingBuffer(len(samples))
-            part.buffer = dataset.subset([place[sample] for sample in samples])
-            part._buffer_weights = state[f"{group}.weights"].clone()
+            part = ReservoirSamplingBuffer(size)
+            part.buffer = dataset.subset([place[sample] for sample in state[f"{group}.samples"].tolist()])
+            part._buffer_weights = state[f"{group}.weights"].cpu().clone()
             policy.buffer_groups[group] = part
-            policy.seen_tasks = policy._num_exps = len(groups)
+
+    def joined(self, batch: int) -> int:
+        """Return `batch_size`, or as many as there are new ones."""
+        return self.config.batch_size or batch
 
     def memory(self, sample: int, parameters: int, tasks: int) -> MemoryCost:
         """`size` samples."""

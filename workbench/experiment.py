@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,10 +19,6 @@ from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext
 from workbench.randomness import RandomStreams
 from workbench.registry import Registry
 from workbench.tasks import ScenarioContext, TaskStream
-
-if TYPE_CHECKING:
-    from workbench.runfolder import RunFolder
-    from workbench.trainer import Trainer
 
 
 @dataclass
@@ -70,9 +66,18 @@ class Experiment:
             config=config.to_dict(),
         )
 
+    @property
+    def largest_batch(self) -> int:
+        """Sequences in the largest training batch, those that modifiers add included."""
+        largest = 0
+        for number, task in enumerate(self.stream.tasks):
+            joined = sum(modifier.joined(self.batch_size) for modifier in self.modifiers) if number else 0
+            largest = max(largest, min(self.batch_size, len(task.train)) + joined)
+        return largest
+
     def memory_formula(self) -> MemoryCost:
-        """Return the analytic memory cost of a full batch, modifiers at the end of the last task included."""
-        cost = self.rule.memory(self.stream.steps, self.batch_size)
+        """Return the analytic memory cost of the largest batch, modifiers at the end of the last task included."""
+        cost = self.rule.memory(self.stream.steps, self.largest_batch)
         parameters = cost.parameters
         for modifier in self.modifiers:
             cost += modifier.memory(self.sample_bytes, parameters, len(self.stream.tasks))
@@ -160,37 +165,6 @@ def _synapses(network: Network) -> int:
     )
 
 
-class _Journal(Observer):
-    """Remembers what observers were told, so that a resumed run can tell it again."""
-
-    def __init__(self) -> None:
-        self.entries: list[list[Any]] = []
-
-    def epoch_done(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        self.entries.append(["epoch_done", task, epoch, dict(metrics)])
-
-    def task_done(self, task: int, accuracies: Sequence[float], metrics: Mapping[str, float]) -> None:
-        self.entries.append(["task_done", task, list(accuracies), dict(metrics)])
-
-    def retell(self, observers: Sequence[Observer]) -> None:
-        """Tell others everything so far."""
-        for name, *arguments in self.entries:
-            for observer in observers:
-                getattr(observer, name)(*arguments)
-
-
-@dataclass
-class _Progress:
-    """What a run has found so far; plain data, stored in the checkpoint's record."""
-
-    matrix: list[list[float]] = field(default_factory=list)
-    baseline: list[float] | None = None
-    spike_rates: list[list[float]] = field(default_factory=list)
-    throughput: list[float] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    measured: MemoryCost | None = None
-
-
 def run_experiment(
     config: ExperimentConfig,
     out: Path,
@@ -212,195 +186,26 @@ def run_experiment(
 
         imported = time.perf_counter()
         experiment = build_experiment(config, progress=progress)
+        from workbench.run import Run
         from workbench.streams import build_benchmark
 
         benchmark = build_benchmark(experiment.stream)
         built = time.perf_counter()
-        run = _Run(experiment, out, observers, resume)
-        run.progress.seconds |= {"imports": imported - begun, "data": built - imported}
-        run.trainer = Trainer(
-            experiment.rule,
-            experiment.modifiers,
-            experiment.network,
-            experiment.stream,
-            benchmark,
-            experiment.streams,
+        run = Run(experiment, out, observers, resume=resume)
+        run.seconds |= {"imports": imported - begun, "data": built - imported}
+        trainer = Trainer(
+            rule=experiment.rule,
+            modifiers=experiment.modifiers,
+            network=experiment.network,
+            stream=experiment.stream,
+            benchmark=benchmark,
+            streams=experiment.streams,
             epochs=experiment.epochs,
             batch_size=experiment.batch_size,
             device=experiment.device,
             observers=run.observers,
         )
-        return run.execute(begun)
-
-
-class _Run:
-    """One run in progress: folder, observers, checkpoints, results."""
-
-    trainer: Trainer
-
-    def __init__(
-        self, experiment: Experiment, out: Path, observers: Sequence[Observer], resume: bool
-    ) -> None:
-        from workbench import environment
-        from workbench.runfolder import MetricsRecorder, RunFolder
-
-        self.experiment = experiment
-        self.resume = resume
-        self.plan = experiment.plan()
-        captured = environment.capture(device=str(experiment.device), threads=torch.get_num_threads())
-        self.folder = RunFolder(out) if resume else RunFolder.create(out, self.plan.config, captured)
-        self.versions = {"packages": captured["packages"], "code": captured["code"]}
-        self.journal = _Journal()
-        # Files first: trackers upload them when the run is over.
-        self.observers: list[Observer] = [self.journal, MetricsRecorder(self.folder)]
-        self.observers += _trackers(experiment.config, self.folder)
-        self.observers += observers
-        self.progress = _Progress()
-
-    def execute(self, begun: float) -> dict[str, Any]:
-        """Run all tasks; write results whatever happens."""
-        self.begun = begun
-        status, error = "finished", None
-        try:
-            first_task, first_epoch = self._start()
-            for task in range(first_task, len(self.plan.task_names)):
-                self._task(task, first_epoch if task == first_task else 0)
-        except KeyboardInterrupt:
-            status = "interrupted"
-        except Exception as caught:
-            status, error = "failed", caught
-        results = self._results(status, error)
-        self.folder.write_results(results)
-        for observer in self.observers:
-            observer.run_finished(results)
-        if error is not None:
-            raise error
-        return results
-
-    def _start(self) -> tuple[int, int]:
-        """Tell observers, evaluate the untrained network or restore a checkpoint; returns where to go on."""
-        for observer in self.observers:
-            observer.run_started(self.plan)
-        self.trainer.after_epoch = self._save
-        if self.resume and self.folder.checkpoint_file.exists():
-            return self._restore()
-        self.progress.baseline, _ = self.trainer.evaluate_tasks()
-        return 0, 0
-
-    def _task(self, task: int, first_epoch: int) -> None:
-        for observer in self.observers:
-            observer.task_started(task)
-        metrics = self.trainer.train_task(task, first_epoch)
-        accuracies, rates = self.trainer.evaluate_tasks()
-        progress = self.progress
-        progress.matrix.append(accuracies)
-        progress.spike_rates.append(rates)
-        progress.throughput.append(metrics["samples_per_second"])
-        self._measure()
-        metrics |= {f"spike_rate/layer_{layer}": rate for layer, rate in enumerate(rates)}
-        for observer in self.observers:
-            observer.task_done(task, accuracies, metrics)
-        self._save(task, self.experiment.epochs)
-
-    def _measure(self) -> None:
-        from workbench.cost.measure import measured_cost
-
-        experiment, trainer = self.experiment, self.trainer
-        self.progress.measured = measured_cost(
-            trainer.rule,
-            trainer.network,
-            trainer.optimizer,
-            trainer.modifiers,
-            trainer.saved_bytes or 0,
-            experiment.sample_bytes,
-        )
-
-    def _save(self, task: int, epoch: int) -> None:
-        """Write a checkpoint; `epoch` equal to the number of epochs says that the task is over and evaluated."""
-        from workbench.checkpoint import Checkpoint
-
-        trainer = self.trainer
-        measured = self.progress.measured
-        record = {
-            **vars(self.progress),
-            "measured": None if measured is None else measured.by_category(),
-            "seconds": dict(trainer.seconds),
-            "journal": self.journal.entries,
-            "saved_bytes": trainer.saved_bytes,
-        }
-        Checkpoint(
-            task=task,
-            epoch=epoch,
-            network=trainer.network.state_dict(),
-            optimiser=trainer.optimizer.state_dict(),
-            rule=trainer.rule.state_dict(),
-            modifiers=[modifier.state_dict() for modifier in trainer.modifiers],
-            record=record,
-        ).save(self.folder.checkpoint_file)
-
-    def _restore(self) -> tuple[int, int]:
-        from workbench.checkpoint import Checkpoint
-
-        trainer, checkpoint = self.trainer, Checkpoint.load(self.folder.checkpoint_file)
-        over = checkpoint.epoch == self.experiment.epochs
-        tasks_over = checkpoint.task + (1 if over else 0)
-        trainer.network.load_state_dict(checkpoint.network)
-        trainer.optimizer.load_state_dict(checkpoint.optimiser)
-        trainer.rule.load_state_dict(checkpoint.rule)
-        past = list(trainer.benchmark.train_stream)[:tasks_over]
-        for modifier, state in zip(trainer.modifiers, checkpoint.modifiers, strict=True):
-            modifier.load_state_dict(state, past)
-        trainer.clock.train_exp_counter = tasks_over
-        record = dict(checkpoint.record)
-        self.journal.entries = record.pop("journal")
-        self.journal.retell([observer for observer in self.observers if observer is not self.journal])
-        trainer.saved_bytes = record.pop("saved_bytes")
-        trainer.seconds = record.pop("seconds")
-        measured = record.pop("measured")
-        self.progress = _Progress(
-            **record,
-            seconds=self.progress.seconds,
-            measured=None if measured is None else MemoryCost(**measured),
-        )
-        return (tasks_over, 0) if over else (checkpoint.task, checkpoint.epoch + 1)
-
-    def _results(self, status: str, error: Exception | None) -> dict[str, Any]:
-        from workbench.results import build_results
-
-        progress = self.progress
-        formula = (
-            self.experiment.memory_formula().by_category() if hasattr(self.experiment.rule, "network") else {}
-        )
-        measured = progress.measured.by_category() if progress.measured is not None else {}
-        seconds = {**progress.seconds, **self.trainer.seconds}
-        seconds["other"] = max(0.0, time.perf_counter() - self.begun - sum(seconds.values()))
-        extra: dict[str, Any] = {
-            "throughput": progress.throughput,
-            "spike_rates": progress.spike_rates,
-            "versions": self.versions,
-        }
-        if error is not None:
-            extra["error"] = f"{type(error).__name__}: {error}"
-        return build_results(
-            self.plan,
-            progress.matrix,
-            progress.baseline,
-            {"formula": formula, "measured": measured},
-            seconds,
-            status,
-            extra,
-        )
-
-
-def _trackers(config: ExperimentConfig, folder: RunFolder) -> list[Observer]:
-    if not config.track.mlflow:
-        return []
-    from workbench.tracking import MlflowObserver, default_uri
-
-    experiment = config.track.experiment or config.scenario.name
-    return [
-        MlflowObserver(config.track.uri or default_uri(), experiment, folder.path.resolve().name, folder.path)
-    ]
+        return run.execute(trainer, begun)
 
 
 @contextmanager

@@ -229,13 +229,16 @@ class Modifier(Plugin):
         return None
 
     def before_task(self, rule: Rule, task: int) -> None:
-        """Called before the first batch of a task."""
+        """Called before the first batch of a task; not again when a task is resumed in its midst."""
 
     def after_gradients(self, rule: Rule, batch: SequenceBatch) -> None:
-        """Called when `.grad` is complete and before the optimiser's step."""
+        """Called when the rule's gradients stand in `.grad`, before the optimiser's step.
+
+        A rule that updates within a sequence has several steps, hence several calls, a batch.
+        """
 
     def after_update(self, rule: Rule, batch: SequenceBatch) -> None:
-        """Called after the optimiser's step."""
+        """Called after each such step."""
 
     def after_task(self, rule: Rule, task: int) -> None:
         """Called after the last batch of a task."""
@@ -246,6 +249,10 @@ class Modifier(Plugin):
 
     def load_state_dict(self, state: dict[str, torch.Tensor], experiences: Sequence[Any]) -> None:
         """Restore what `state_dict` returned; `experiences` are the Avalanche training experiences so far."""
+
+    def joined(self, batch: int) -> int:
+        """Return how many sequences join each batch of `batch` new ones from the second task on."""
+        return 0
 
     def memory(self, sample: int, parameters: int, tasks: int) -> MemoryCost:
         """Return the analytic cost at the end of `tasks` tasks, given the bytes of a sample and of the parameters."""

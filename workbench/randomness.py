@@ -55,13 +55,22 @@ class RandomStreams:
         import torch
 
         python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-        with torch.random.fork_rng(devices=[]):
-            seed = self.integer(name)
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=devices):
+            self.seed_globals(name)
             try:
                 yield
             finally:
                 random.setstate(python_state)
                 np.random.set_state(numpy_state)  # noqa: NPY002
+
+    def seed_globals(self, name: str) -> None:
+        """Seed the global generators from the stream `name`; only inside `lent_to_globals`, which restores them."""
+        import torch
+
+        seed = self.integer(name)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002

@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
 from workbench.errors import ConfigurationError, DataError
 from workbench.events import Observer, RunPlan
 from workbench.lazy import lazy_module
+from workbench.overrides import to_yaml
 from workbench.results import REQUIRED_KEYS, build_results, plain, plan_of, to_json
 
 if TYPE_CHECKING:
@@ -87,8 +86,7 @@ class RunFolder:
             )
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
-            write_atomically(folder.config_file, text.encode())
+            write_atomically(folder.config_file, to_yaml(plain(config)).encode())
             write_atomically(folder.environment_file, to_json(environment).encode())
         except OSError as error:
             raise ConfigurationError(f"cannot write a run folder at {folder.path}: {error}") from error

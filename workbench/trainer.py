@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from workbench.backbones.network import Network
-from workbench.cost.measure import SavedTensors
+from workbench.cost.measure import SavedTensors, storage_bytes
+from workbench.errors import PluginError
 from workbench.events import Observer
-from workbench.plugin import LearnerConfig, Modifier, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.optimisers import build_optimiser
+from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.randomness import RandomStreams
 from workbench.rules.loss import decision
 from workbench.streams import BatchLoader, Source
@@ -40,6 +43,15 @@ if TYPE_CHECKING:
 EVALUATION_BATCH = 128
 TOLD_EVERY = 10
 """Batches between two readings of the running loss: a reading waits for the device."""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back warnings: Avalanche deprecates its own calls; none of this is the user's to mend."""
+    # Recorded, not only ignored: its decorator puts the filter for its own warnings back on.
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
+        yield
 
 
 class SequenceClassifier(nn.Module):
@@ -62,9 +74,14 @@ class MaskedClassifier(MultiTaskModule):  # type: ignore[misc]
         self.network = network
         self.register_buffer("masks", masks)
 
-    def forward(self, inputs: Tensor, task_labels: Tensor) -> Tensor:
-        """Return the readout averaged over time, other tasks' classes masked."""
-        return decision(self.network(inputs.transpose(0, 1)), self.masks[task_labels])
+    def forward(self, inputs: Tensor, task_labels: Tensor | None = None) -> Tensor | dict[int, Tensor]:
+        """Return the readout averaged over time, other tasks' classes masked; without labels, for every task."""
+        outputs = self.network(inputs.transpose(0, 1))
+        if task_labels is None:
+            return {
+                task: decision(outputs, mask.expand(len(inputs), -1)) for task, mask in enumerate(self.masks)
+            }
+        return decision(outputs, self.masks[task_labels])
 
 
 def class_masks(stream: TaskStream) -> Tensor | None:
@@ -77,25 +94,18 @@ def class_masks(stream: TaskStream) -> Tensor | None:
     return masks
 
 
-def build_optimiser(config: LearnerConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Return the optimiser; weight decay is decoupled from the gradient for both kinds."""
-    if config.optimiser == "adam":
-        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-    return torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
-
-
 class Trainer(SupervisedTemplate):  # type: ignore[misc]
     """Trains one rule and its modifiers on a stream of tasks."""
 
     def __init__(
         self,
+        *,
         rule: Rule,
         modifiers: Sequence[Modifier],
         network: Network,
         stream: TaskStream,
         benchmark: CLScenario,
         streams: RandomStreams,
-        *,
         epochs: int,
         batch_size: int,
         device: torch.device,
@@ -116,40 +126,50 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.rates = [group["lr"] for group in groups]
         taken = [plugin for m in self.modifiers if (plugin := m.avalanche_plugin()) is not None]
         model = SequenceClassifier(network) if self.masks is None else MaskedClassifier(network, self.masks)
-        super().__init__(
-            model=model,
-            optimizer=build_optimiser(rule.config, groups),
-            train_mb_size=batch_size,
-            train_epochs=epochs,
-            eval_mb_size=EVALUATION_BATCH,
-            device=device,
-            plugins=[*taken, *plugins],
-            evaluator=evaluator or EvaluationPlugin(),
-        )
+        with _quiet():
+            super().__init__(
+                model=model,
+                optimizer=build_optimiser(rule.config, groups),
+                train_mb_size=batch_size,
+                train_epochs=epochs,
+                eval_mb_size=EVALUATION_BATCH,
+                device=device,
+                plugins=[*taken, *plugins],
+                evaluator=evaluator or EvaluationPlugin(),
+            )
         self.task = 0
         self.first_epoch = 0
         self.after_epoch: Callable[[int, int], None] = lambda task, epoch: None
-        self.saved_bytes: int | None = None
-        self.seconds = {"train": 0.0, "evaluate": 0.0}
+        self.largest_batch = 0
+        """Sequences in the largest training batch so far, the one that `step_memory` belongs to."""
+        self.step_memory = MemoryCost()
+        """What the largest batch held at its peak, see `workbench.cost.measure.measured_cost`."""
+        self.seconds = {"train": 0.0, "evaluate": 0.0, "track": 0.0}
+        """Time by phase; `track` is what observers and checkpoints claim for themselves, inside of training."""
         self._result: StepResult | None = None
+        self._measuring = False
         self._stop_training: bool = False
 
     # What the experiment calls.
 
     def train_task(self, task: int, first_epoch: int = 0) -> dict[str, float]:
-        """Train on one task, from `first_epoch` on; returns its metrics."""
+        """Train on one task, from `first_epoch` on; returns its metrics.
+
+        `first_epoch` above 0 goes on with a task begun earlier. A task without samples passes without a step.
+        """
         self.task, self.first_epoch = task, first_epoch
         begun = time.perf_counter()
-        before = self.seconds["evaluate"]
-        for modifier in self.modifiers:
-            modifier.before_task(self.rule, task)
-        with self.streams.lent_to_globals(f"avalanche/task-{task}"), warnings.catch_warnings():
-            # Avalanche deprecates its own calls; none of this is the user's to mend.
-            warnings.simplefilter("ignore")
-            self.train(self.benchmark.train_stream[task], eval_streams=[])
+        before = self.seconds["evaluate"] + self.seconds["track"]
+        if first_epoch == 0:
+            for modifier in self.modifiers:
+                modifier.before_task(self.rule, task)
+        if len(self.stream.tasks[task].train):
+            with self.streams.lent_to_globals(f"avalanche/task-{task}"), _quiet():
+                self.train(self.benchmark.train_stream[task], eval_streams=[])
         for modifier in self.modifiers:
             modifier.after_task(self.rule, task)
-        seconds = time.perf_counter() - begun - (self.seconds["evaluate"] - before)
+        aside = self.seconds["evaluate"] + self.seconds["track"] - before
+        seconds = time.perf_counter() - begun - aside
         self.seconds["train"] += seconds
         samples = len(self.stream.tasks[task].train) * (self.train_epochs - first_epoch)
         return {"seconds": seconds, "samples_per_second": samples / max(seconds, 1e-9)}
@@ -159,11 +179,11 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         begun = time.perf_counter()
         self._correct: list[float] = []
         self._rates: list[Tensor] = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with self.streams.lent_to_globals("avalanche/evaluation"), _quiet():
             self.eval(self.benchmark.test_stream)
         self.seconds["evaluate"] += time.perf_counter() - begun
-        rates = torch.stack(self._rates).mean(0).tolist() if self._rates else []
+        samples = sum(len(task.test) for task in self.stream.tasks)
+        rates = (torch.stack(self._rates).sum(0) / samples).tolist() if self._rates else []
         return list(self._correct), rates
 
     def validation_accuracy(self) -> float | None:
@@ -181,6 +201,11 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 correct += int((scores.argmax(1).cpu() == targets).sum())
         self.seconds["evaluate"] += time.perf_counter() - begun
         return correct / len(indices)
+
+    def experiences(self, tasks: int) -> list[Any]:
+        """Return the training experiences of the first `tasks` tasks that Avalanche counts: those with samples."""
+        past = list(self.benchmark.train_stream)[:tasks]
+        return [experience for experience in past if len(experience.dataset)]
 
     # Avalanche's template, with the rule inside.
 
@@ -223,10 +248,13 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self._seen = self._batch = 0
             if isinstance(self.dataloader, BatchLoader):
                 self.dataloader.order = self.streams.numpy(f"data-order/{self.task}/{epoch}")
+            # Drawn afresh, so that a task resumed at this epoch sees the numbers it would have seen.
+            self.streams.seed_globals(f"avalanche/task-{self.task}/epoch-{epoch}")
             self._before_training_epoch(**kwargs)
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
             self._tell_epoch(epoch)
+        self.streams.seed_globals(f"avalanche/task-{self.task}/end")
 
     def _tell_epoch(self, epoch: int) -> None:
         metrics = {"train_loss": float(self._loss_sum) / max(self._seen, 1)}
@@ -245,20 +273,36 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         if not self.is_training:
             passed = self.network.run(self._time_major(inputs))
             if passed.spikes:
-                self._rates.append(torch.stack([spikes.mean() for spikes in passed.spikes]).cpu())
+                means = torch.stack([spikes.mean() for spikes in passed.spikes]).cpu()
+                self._rates.append(means * len(targets))
             return decision(passed.outputs, mask)
         self._set_rate()
         batch = SequenceBatch(self._time_major(inputs), targets, mask)
-        if self.saved_bytes is None:
-            known = [*self.network.parameters(), *self.network.buffers()]
-            saved = SavedTensors(known)
-            with saved.watching():
-                self._result = self.rule.forward(batch)
-            self.saved_bytes = saved.take()
-        else:
-            self._result = self.rule.forward(batch)
         self._sequence_batch = batch
-        return self._result.logits
+        self._updated_within = False
+        self._measuring = len(targets) > self.largest_batch
+        self._result = self._measured_forward(batch) if self._measuring else self.rule.forward(batch)
+        logits = self._result.logits
+        if not logits.requires_grad:
+            # A leaf, so that `backward` sees whether a plug-in's loss went through it.
+            logits = logits.detach().requires_grad_()
+        return logits
+
+    def _measured_forward(self, batch: SequenceBatch) -> StepResult:
+        """Run the rule and note what the step holds; gradients are added once they stand."""
+        self.largest_batch = len(batch.targets)
+        self.step_memory = MemoryCost()
+        saved = SavedTensors([*self.network.parameters(), *self.network.buffers()])
+        with saved.watching():
+            result = self.rule.forward(batch)
+        self.step_memory += MemoryCost(activations=saved.take()) + self.rule.live_memory()
+        return result
+
+    def _measure_gradients(self) -> None:
+        """Add the gradient buffers to the measurement, once for each measured step."""
+        if self._measuring:
+            held = storage_bytes(p.grad for p in self.network.parameters() if p.grad is not None)
+            self.step_memory += MemoryCost(gradients=held - self.step_memory.gradients)
 
     def criterion(self) -> Tensor:
         """Return the rule's own loss in training, cross-entropy of the decision in evaluation."""
@@ -267,18 +311,45 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         return nn.functional.cross_entropy(self.mb_output, self.mb_y)
 
     def backward(self) -> None:
-        """Differentiate what carries a graph: the loss of a graph rule, the penalty of a plug-in, or both."""
+        """Differentiate what carries a graph: the loss of a graph rule, the penalty of a plug-in, or both.
+
+        Raises PluginError when a plug-in's loss depends on the output of a rule that keeps no graph: its gradient would
+        be lost without a word.
+        """
         if self.loss.requires_grad:
             self.loss.backward(retain_graph=self.retain_graph)  # type: ignore[no-untyped-call]
-        for modifier in self.modifiers:
-            modifier.after_gradients(self.rule, self._sequence_batch)
+        if self.mb_output.is_leaf and self.mb_output.grad is not None:
+            raise PluginError(
+                "a plug-in adds a loss on the network's output (distillation does), which a local rule cannot "
+                "carry back to the weights; use it with learner=bptt, or take one that acts on weights or data "
+                "(ewc, replay)"
+            )
+        if not self._updated_within:
+            self._gradients_stand()
 
     def optimizer_step(self) -> None:
         """Apply the gradients, then tell modifiers and observers."""
         self.optimizer.step()
+        if not self._updated_within:
+            self._updated()
+        self._tell_batch()
+
+    def _gradients_stand(self) -> None:
+        self._measure_gradients()
+        for modifier in self.modifiers:
+            modifier.after_gradients(self.rule, self._sequence_batch)
+
+    def _updated(self) -> None:
         for modifier in self.modifiers:
             modifier.after_update(self.rule, self._sequence_batch)
-        self._tell_batch()
+
+    def _update_within(self) -> None:
+        """Update within a sequence; what is left to `optimizer_step` then is a plug-in's penalty, if there is one."""
+        self._updated_within = True
+        self._gradients_stand()
+        self.optimizer.step()
+        self._updated()
+        self.optimizer.zero_grad()
 
     def _tell_batch(self) -> None:
         assert self._result is not None
@@ -286,17 +357,13 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self._loss_sum += self._result.loss.detach() * size
         self._correct_sum += (self._result.logits.detach().argmax(1) == self.mb_y).sum()
         self._seen += size
-        self._batch += 1
         loss = accuracy = None
-        if self._batch % TOLD_EVERY == 0:
+        if (self._batch + 1) % TOLD_EVERY == 0:
             loss = float(self._loss_sum) / self._seen
             accuracy = int(self._correct_sum) / self._seen
         for observer in self.observers:
             observer.batch_done(self.task, self.epoch, self._batch, len(self.dataloader), loss, accuracy)
-
-    def _update_within(self) -> None:
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self._batch += 1
 
     def _set_rate(self) -> None:
         """Set the learning rate of this step: constant, or half a cosine from the task's start to its end."""

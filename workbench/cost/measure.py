@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -23,31 +24,58 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(sizes.values())
 
 
+class _Kept:
+    """A saved tensor: alive as long as the graph that needs it."""
+
+    def __init__(self, tensor: Tensor, owner: SavedTensors) -> None:
+        self.tensor = tensor
+        self.owner = owner
+
+    def __del__(self) -> None:
+        self.owner._let_go(self.tensor)
+
+
 class SavedTensors:
-    """What autograd saved for backward passes while it watched; storages known beforehand are left out."""
+    """The most that autograd kept for backward passes at any moment while it watched; known storages are left out."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
-        # Kept alive, so that no address is used twice while counting.
-        self._saved: list[Tensor] = []
+        self._users: Counter[int] = Counter()
+        self._live = 0
+        self._peak = 0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Count what is saved inside this context."""
-
-        def keep(tensor: Tensor) -> Tensor:
-            if tensor.untyped_storage().data_ptr() not in self._known:
-                self._saved.append(tensor.detach())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, _unpacked):
             yield
 
     def take(self) -> int:
-        """Return the bytes saved so far, and forget them."""
-        size = storage_bytes(self._saved)
-        self._saved = []
-        return size
+        """Return the peak so far, bytes, and start anew from what is alive now."""
+        peak, self._peak = self._peak, self._live
+        return peak
+
+    def _keep(self, tensor: Tensor) -> Tensor | _Kept:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in self._known:
+            return tensor
+        if not self._users[storage.data_ptr()]:
+            self._live += storage.nbytes()
+            self._peak = max(self._peak, self._live)
+        self._users[storage.data_ptr()] += 1
+        # Detached: a saved result that held its own graph would keep itself alive.
+        return _Kept(tensor.detach(), self)
+
+    def _let_go(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self._users[storage.data_ptr()] -= 1
+        if not self._users[storage.data_ptr()]:
+            del self._users[storage.data_ptr()]
+            self._live -= storage.nbytes()
+
+
+def _unpacked(saved: Tensor | _Kept) -> Tensor:
+    return saved.tensor if isinstance(saved, _Kept) else saved
 
 
 def measured_cost(
@@ -55,25 +83,23 @@ def measured_cost(
     network: Network,
     optimiser: torch.optim.Optimizer,
     modifiers: Iterable[Modifier],
-    saved: int,
+    step: MemoryCost,
     sample: int,
 ) -> MemoryCost:
     """Return the measured cost after a training step.
 
-    saved: bytes that autograd saved in the step. sample: bytes of one stored sample.
+    step: what the step held at its peak: tensors that autograd saved, gradients, `rule.live_memory()`.
+    sample: bytes of one stored sample.
     """
     trained = [p for p in network.parameters() if p.requires_grad]
     moments = [
         value for state in optimiser.state.values() for value in state.values() if torch.is_tensor(value)
     ]
-    cost = MemoryCost(
+    cost = step + MemoryCost(
         parameters=storage_bytes(trained),
-        gradients=storage_bytes(p.grad for p in trained if p.grad is not None),
         optimiser=storage_bytes(moments),
-        activations=saved,
         other=storage_bytes(rule.state_dict().values()),
     )
-    cost += rule.live_memory()
     for modifier in modifiers:
         cost += modifier.live_memory(sample)
     return cost

@@ -67,8 +67,8 @@ class LeakyIntegrator(Cell):
         return LeakyTrajectory(transition, start, outputs)
 
     def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
-        """Return the decays: without recurrence the transition never depends on the data."""
-        return None if recurrent else parameters["decay"]
+        """Return the decays if they are not learned: without recurrence the transition never depends on the data."""
+        return None if recurrent or self.learn_decay else parameters["decay"]
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,10 @@ class LIF(Cell):
         return LIFTrajectory(self, decay, start, membrane, spikes, own)
 
     def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
-        """Return the decays if no transition depends on the data: soft reset, cut gradient, no recurrence."""
-        constant = self.reset == "soft" and self.reset_gradient == "cut" and not recurrent
+        """Return the decays if fixed and no transition depends on data: soft reset, cut gradient, no recurrence."""
+        constant = (
+            self.reset == "soft" and self.reset_gradient == "cut" and not recurrent and not self.learn_decay
+        )
         return parameters["decay"] if constant else None
 
     def pass_through(self, membrane: Tensor) -> Tensor:

@@ -1,0 +1,213 @@
+"""One run in progress: its folder, observers, checkpoints and results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from workbench import environment
+from workbench.checkpoint import Checkpoint
+from workbench.config import ExperimentConfig
+from workbench.cost.measure import measured_cost
+from workbench.errors import DataError
+from workbench.events import Observer
+from workbench.experiment import Experiment
+from workbench.journal import Journal, TimedObservers, stopwatch
+from workbench.plugin import MemoryCost
+from workbench.results import build_results
+from workbench.runfolder import MetricsRecorder, RunFolder
+
+if TYPE_CHECKING:
+    from workbench.trainer import Trainer
+
+
+@dataclass
+class Progress:
+    """What a run has found so far; plain data, stored in the checkpoint's record."""
+
+    matrix: list[list[float]] = field(default_factory=list)
+    baseline: list[float] | None = None
+    spike_rates: list[list[float]] = field(default_factory=list)
+    throughput: list[float] = field(default_factory=list)
+    measured: dict[str, int] = field(default_factory=dict)
+
+
+class Run:
+    """Runs the tasks of an experiment, new or resumed, and keeps the run folder up to date.
+
+    Raises DataError when there is a checkpoint to resume from and it is damaged; the folder is left as it was.
+    """
+
+    trainer: Trainer
+
+    def __init__(
+        self, experiment: Experiment, out: Path, observers: Sequence[Observer], *, resume: bool
+    ) -> None:
+        self.experiment = experiment
+        self.plan = experiment.plan()
+        captured = environment.capture(device=str(experiment.device), threads=torch.get_num_threads())
+        self.versions = {"packages": captured["packages"], "code": captured["code"]}
+        self.folder = RunFolder(out) if resume else RunFolder.create(out, self.plan.config, captured)
+        self.checkpoint: Checkpoint | None = None
+        if resume and self.folder.checkpoint_file.exists():
+            self.checkpoint = Checkpoint.load(self.folder.checkpoint_file)
+        self.seconds = {"train": 0.0, "evaluate": 0.0, "track": 0.0}
+        """Time of this session by phase; `track` is what keeping record costs: metrics, checkpoints, MLflow."""
+        self.earlier: dict[str, float] = {}
+        """The same of the sessions before an interrupt."""
+        self.journal = Journal()
+        # Files first: trackers upload them when the run is over.
+        record = [MetricsRecorder(self.folder), *_trackers(experiment.config, self.folder)]
+        self.observers: list[Observer] = [self.journal, TimedObservers(record, self.seconds), *observers]
+        self.progress = Progress()
+
+    def execute(self, trainer: Trainer, begun: float) -> dict[str, Any]:
+        """Run all tasks; write results whatever happens. `begun`: when the session began, by `time.perf_counter`."""
+        self.trainer, self.begun = trainer, begun
+        trainer.seconds = self.seconds
+        trainer.after_epoch = self._save
+        first_task, first_epoch = self._restored()
+        status, error = "finished", None
+        try:
+            self._start()
+            for task in range(first_task, len(self.plan.task_names)):
+                self._task(task, first_epoch if task == first_task else 0)
+        except KeyboardInterrupt:
+            status = "interrupted"
+            self._measure()
+        except Exception as caught:
+            status, error = "failed", caught
+        results = self._results(status, error)
+        self.folder.write_results(results)
+        for observer in self.observers:
+            observer.run_finished(results)
+        if error is not None:
+            raise error
+        return results
+
+    def _start(self) -> None:
+        """Tell observers what runs and, if resumed, what happened so far; else evaluate the untrained network."""
+        for observer in self.observers:
+            observer.run_started(self.plan)
+        if self.checkpoint is not None:
+            self.journal.retell([observer for observer in self.observers if observer is not self.journal])
+        else:
+            self.progress.baseline, _ = self.trainer.evaluate_tasks()
+
+    def _task(self, task: int, first_epoch: int) -> None:
+        for observer in self.observers:
+            observer.task_started(task)
+        metrics = self.trainer.train_task(task, first_epoch)
+        accuracies, rates = self.trainer.evaluate_tasks()
+        progress = self.progress
+        progress.matrix.append(accuracies)
+        progress.spike_rates.append(rates)
+        progress.throughput.append(metrics["samples_per_second"])
+        self._measure()
+        metrics |= {f"spike_rate/layer_{layer}": rate for layer, rate in enumerate(rates)}
+        for observer in self.observers:
+            observer.task_done(task, accuracies, metrics)
+        self._save(task, self.experiment.epochs)
+
+    def _measure(self) -> None:
+        trainer = self.trainer
+        if trainer.largest_batch:
+            cost = measured_cost(
+                trainer.rule,
+                trainer.network,
+                trainer.optimizer,
+                trainer.modifiers,
+                trainer.step_memory,
+                self.experiment.sample_bytes,
+            )
+            self.progress.measured = cost.by_category()
+
+    def _save(self, task: int, epoch: int) -> None:
+        """Write a checkpoint; `epoch` equal to the number of epochs says that the task is over and evaluated."""
+        trainer = self.trainer
+        with stopwatch(self.seconds, "track"):
+            Checkpoint(
+                task=task,
+                epoch=epoch,
+                network=trainer.network.state_dict(),
+                optimiser=trainer.optimizer.state_dict(),
+                rule=trainer.rule.state_dict(),
+                modifiers=[modifier.state_dict() for modifier in trainer.modifiers],
+                record={
+                    "progress": vars(self.progress),
+                    "seconds": self._seconds(),
+                    "journal": self.journal.entries,
+                    "largest_batch": trainer.largest_batch,
+                    "step_memory": trainer.step_memory.by_category(),
+                },
+            ).save(self.folder.checkpoint_file)
+
+    def _restored(self) -> tuple[int, int]:
+        """Bring back the state of the checkpoint, if there is one; returns the task and epoch to go on with."""
+        if self.checkpoint is None:
+            return 0, 0
+        try:
+            return self._restore(self.checkpoint)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"{self.folder.checkpoint_file}: does not fit this run's configuration ({reason})"
+            ) from error
+
+    def _restore(self, checkpoint: Checkpoint) -> tuple[int, int]:
+        trainer, record, device = self.trainer, checkpoint.record, self.experiment.device
+        over = checkpoint.epoch == self.experiment.epochs
+        tasks_over = checkpoint.task + (1 if over else 0)
+        trainer.network.load_state_dict(checkpoint.network)
+        trainer.optimizer.load_state_dict(checkpoint.optimiser)
+        trainer.rule.load_state_dict(checkpoint.rule)
+        past = trainer.experiences(tasks_over)
+        for modifier, state in zip(trainer.modifiers, checkpoint.modifiers, strict=True):
+            modifier.load_state_dict({name: value.to(device) for name, value in state.items()}, past)
+        trainer.clock.train_exp_counter = len(past)
+        trainer.largest_batch = record["largest_batch"]
+        trainer.step_memory = MemoryCost(**record["step_memory"])
+        self.journal.entries = record["journal"]
+        self.earlier = record["seconds"]
+        self.progress = Progress(**record["progress"])
+        return (tasks_over, 0) if over else (checkpoint.task, checkpoint.epoch + 1)
+
+    def _seconds(self) -> dict[str, float]:
+        """Return the time by phase over all sessions; `other` is what no phase claims."""
+        session = {**self.seconds, "other": time.perf_counter() - self.begun - sum(self.seconds.values())}
+        return {phase: session[phase] + self.earlier.get(phase, 0.0) for phase in session}
+
+    def _results(self, status: str, error: Exception | None) -> dict[str, Any]:
+        progress = self.progress
+        extra: dict[str, Any] = {
+            "throughput": progress.throughput,
+            "spike_rates": progress.spike_rates,
+            "versions": self.versions,
+        }
+        if error is not None:
+            extra["error"] = f"{type(error).__name__}: {error}"
+        return build_results(
+            self.plan,
+            progress.matrix,
+            progress.baseline,
+            {"formula": self.experiment.memory_formula().by_category(), "measured": progress.measured},
+            self._seconds(),
+            status,
+            extra,
+        )
+
+
+def _trackers(config: ExperimentConfig, folder: RunFolder) -> list[Observer]:
+    if not config.track.mlflow:
+        return []
+    from workbench.tracking import MlflowObserver, default_uri
+
+    experiment = config.track.experiment or config.scenario.name
+    return [
+        MlflowObserver(config.track.uri or default_uri(), experiment, folder.path.resolve().name, folder.path)
+    ]
