@@ -7,8 +7,9 @@ Numba kernels on a CPU in float32 or float64; plain torch anywhere else, or when
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -121,26 +122,30 @@ def recurrent_adjoint(
         return lif_reference.recurrent_adjoint(cell, decay, start, membrane, signal, recurrent, final)
     from workbench.neurons import kernels
 
-    signal = signal.contiguous()
+    signal, start, final = signal.contiguous(), start.contiguous(), final.contiguous()
     gradient = torch.empty_like(membrane)
-    by_decay = torch.zeros_like(final)
-    feedback = torch.zeros_like(final)
-    later = torch.zeros_like(final)
-    settings = (decay.numpy(), *_settings(cell))
-    batch, elements = membrane.shape[1], start.numel()
-    for t in reversed(range(membrane.shape[0])):
-        before = membrane[t - 1] if t > 0 else start.contiguous()
-        arrays = (a.numpy() for a in (membrane[t], before, signal[t], feedback))
-        results = (later.numpy(), gradient[t].numpy(), by_decay.numpy())
-        _over_batch(kernels.adjoint_step, batch, elements, *arrays, *settings, *results)
-        later = gradient[t]
-        if t == membrane.shape[0] - 1:
-            # dE/du_T enters after the step's own slope; the decay's gradient takes its share too.
-            later += final
-            by_decay += final * cell.after_reset(before)
-        torch.mm(later, recurrent, out=feedback)
+    by_decay, feedback = torch.zeros_like(final), torch.zeros_like(final)
+    arrays = [array.numpy() for array in (membrane, start, signal, final, feedback, decay.contiguous())]
+    arguments: tuple[Any, ...] = (*arrays, *_settings(cell), gradient.numpy(), by_decay.numpy())
+    rows = gradient.unbind(0)
+    with _one_thread():
+        for t in reversed(range(membrane.shape[0])):
+            kernels.adjoint_step(t, *arguments)
+            torch.mm(rows[t], recurrent, out=feedback)
+    later = rows[0]
     by_start = feedback.mul_(lif_reference.slope_at(cell, start)) + decay * cell.pass_through(start) * later
     return gradient, by_start, by_decay
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: in small products threads wait for each other longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _settings(cell: LIF) -> tuple[float, bool, bool, int, float]:

@@ -35,10 +35,13 @@ class _Presynaptic:
 
     def credit(self, owed: Tensor) -> Tensor:
         """Return sum_b owed[b, n] e[group(n), b, :], `[N, in]`, for `owed` `[1, B, N]`."""
-        result = owed.new_zeros(owed.shape[2], self.trace.shape[2])
-        for index in range(self.decays.numel()):
-            members = self.group == index
-            result[members] = owed[0, :, members].T @ self.trace[index]
+        if self.decays.numel() == 1:
+            return owed[0].T @ self.trace[0]
+        result = owed.new_empty(owed.shape[2], self.trace.shape[2])
+        by_unit = owed[0].T
+        for index, trace in enumerate(self.trace):
+            members = (self.group == index).nonzero()[:, 0]
+            result[members] = by_unit[members] @ trace
         return result
 
     def advance(self, activity: Tensor) -> None:
