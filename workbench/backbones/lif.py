@@ -45,6 +45,9 @@ class LIFConfig(PluginConfig):
     threshold: float = Field(1.0, gt=0, description="firing threshold")
     gain: float = Field(0.4, gt=0, description="standard deviation of input weights times sqrt(fan-in)")
     recurrent_gain: float = Field(0.5, ge=0, description="the same for recurrent weights")
+    readout_reads: Literal["last", "all"] = Field(
+        "all", description="the readout reads the last hidden layer, or all of them side by side"
+    )
     readout_decay: float = Field(0.98, gt=0, lt=1, description="decay per step of the leaky readout")
     learn_readout_decay: bool = Field(False, description="learn the readout's decay of each class")
     bias: bool = Field(False, description="bias currents in all layers")
@@ -105,6 +108,8 @@ class LIFBackbone(Backbone):
             layer.initialise(config.gain * _variance_match(decay), config.recurrent_gain, generator)
             hidden.append(layer)
             width = units
+        if config.readout_reads == "all":
+            width = sum(config.hidden)
         readout_cell = LeakyIntegrator(config.readout_decay, config.learn_readout_decay)
         readout = Layer(width, outputs, readout_cell, recurrent=False, bias=config.bias)
         readout.initialise(torch.tensor(1.0), 0.0, generator)

@@ -90,12 +90,16 @@ class ForwardPass:
 
 
 class Network(nn.Module):
-    """Hidden layers and a readout; a learner sees nothing else of a backbone."""
+    """Hidden layers and a readout; a learner sees nothing else of a backbone.
+
+    The readout reads the last hidden layer, or all of them side by side if it is that wide.
+    """
 
     def __init__(self, hidden: Sequence[Layer], readout: Layer) -> None:
         super().__init__()
         self.hidden = nn.ModuleList(hidden)
         self.readout = readout
+        self.reads_all = len(hidden) > 1 and readout.inputs == sum(layer.units for layer in hidden)
 
     @property
     def layers(self) -> list[Layer]:
@@ -107,6 +111,10 @@ class Network(nn.Module):
         """Width C of the readout."""
         return self.readout.units
 
+    def readout_input(self, spikes: Sequence[Tensor]) -> Tensor:
+        """Return what the readout reads, `[T, B, inputs]`, of the hidden layers' outputs `[T, B, N]`."""
+        return torch.cat(list(spikes), dim=-1) if self.reads_all else spikes[-1]
+
     def initial_states(self, batch: int) -> list[Tensor]:
         """Return the states of all layers before the first step."""
         like = self.readout.synapse.weight
@@ -116,12 +124,13 @@ class Network(nn.Module):
         """Run `[T, B, inputs]` through all layers; differentiable. `states` hands over from an earlier stretch."""
         activity = inputs.to(self.readout.synapse.weight.dtype)
         given = states if states is not None else [None] * len(self.layers)
-        last, outputs = [], []
-        for layer, state in zip(self.layers, given, strict=True):
+        last, spikes = [], []
+        for layer, state in zip(self.hidden, given, strict=False):
             state, activity = layer(activity, state)
             last.append(state)
-            outputs.append(activity)
-        return ForwardPass(activity, last, outputs[:-1])
+            spikes.append(activity)
+        state, outputs = self.readout(self.readout_input(spikes), given[-1])
+        return ForwardPass(outputs, [*last, state], spikes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """`[T, B, inputs]` -> readout `[T, B, C]`."""

@@ -96,6 +96,8 @@ class OnlinePass:
         before: list[Tensor | None] = []
         trajectories: list[Trajectory] = []
         for index, layer in enumerate(self.network.layers):
+            if layer is self.network.readout:
+                activity = self.network.readout_input([trajectory.outputs for trajectory in trajectories])
             trajectory = layer.run(activity, self.states[index])
             activities.append(activity)
             before.append(_one_step_earlier(layer, self.states[index], trajectory))
