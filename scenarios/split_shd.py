@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -12,7 +13,7 @@ from workbench.data.catalogue import AnyDataSet, DataSet, RemoteDataSet
 from workbench.data.download import Patience, RemoteFile
 from workbench.errors import DataError
 from workbench.plugin import PluginConfig, Scenario
-from workbench.tasks import DatasetInfo, ScenarioContext, SequencePool, Setting, TaskStream
+from workbench.tasks import DatasetInfo, Jitter, ScenarioContext, SequencePool, Setting, TaskStream
 
 if TYPE_CHECKING:
     from workbench.data.binning import Binning
@@ -84,6 +85,13 @@ class SplitSHD(Scenario):
         )
         clip: int = Field(15, ge=1, le=255, description="largest count in a bin; 1 makes inputs binary")
 
+        jitter_channels: int = Field(
+            4, ge=0, description="each training recording is shifted by up to so many (pooled) channels"
+        )
+        jitter_steps: int = Field(
+            5, ge=0, description="each training recording is shifted by up to so many time steps"
+        )
+
         @model_validator(mode="after")
         def _one_source(self) -> Self:
             if self.path is not None and self.source == "embedded":
@@ -104,12 +112,19 @@ class SplitSHD(Scenario):
         settings = self.config
         data = self._load(context)
         if settings.setting == "domain":
-            return cut_by_speaker(
+            stream = cut_by_speaker(
                 data, settings.tasks, settings.class_order, settings.validation, context.seed
             )
-        return cut_by_class(
-            data, settings.setting, settings.tasks, settings.class_order, settings.validation, context.seed
-        )
+        else:
+            stream = cut_by_class(
+                data,
+                settings.setting,
+                settings.tasks,
+                settings.class_order,
+                settings.validation,
+                context.seed,
+            )
+        return replace(stream, jitter=Jitter(settings.jitter_channels, settings.jitter_steps))
 
     def _load(self, context: ScenarioContext) -> LabelledSequences:
         from workbench.data.binning import Binning

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from workbench.tasks import SequencePool, TaskStream
+from workbench.tasks import Jitter, SequencePool, TaskStream
 
 if TYPE_CHECKING:
     from avalanche.benchmarks import CLScenario
@@ -94,11 +94,12 @@ class BatchLoader:
     """Batches `[inputs [B, T, N] uint8, targets [B], task labels [B]]` by index look-up.
 
     The first source sets the length of an epoch; further sources (replay) are drawn alongside and start over when they
-    run out. Order comes from `order`, a generator made anew for each epoch, or is the given one if None.
+    run out. Order and jitter come from `order`, a generator made anew for each epoch; if None the order is the given one.
     """
 
-    def __init__(self, pool: SequencePool, sources: Sequence[Source]) -> None:
+    def __init__(self, pool: SequencePool, sources: Sequence[Source], jitter: Jitter | None = None) -> None:
         self.pool = pool
+        self.jitter = jitter
         self.sources = [source for source in sources if len(source.indices)]
         self.order: np.random.Generator | None = None
 
@@ -125,8 +126,11 @@ class BatchLoader:
         pairs = list(zip(self.sources, picks, strict=True))
         indices = np.concatenate([source.indices[pick] for source, pick in pairs])
         labels = np.concatenate([source.task_labels[pick] for source, pick in pairs])
+        inputs = self.pool.inputs[indices]
+        if self.jitter is not None and self.order is not None:
+            inputs = self.jitter.apply(inputs, self.order)
         return [
-            torch.from_numpy(self.pool.inputs[indices]),
+            torch.from_numpy(inputs),
             torch.from_numpy(self.pool.targets[indices]),
             torch.from_numpy(labels),
         ]

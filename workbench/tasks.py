@@ -56,6 +56,27 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Jitter:
+    """Random shifts of each training sequence, drawn anew every time it is shown: at most so many channels and steps."""
+
+    channels: int = 0
+    steps: int = 0
+
+    def apply(self, inputs: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Return `[B, T, N]` sequences, each shifted as a whole in both directions; what leaves is lost."""
+        if not (self.channels or self.steps):
+            return inputs
+        batch, steps, channels = inputs.shape
+        later = generator.integers(-self.steps, self.steps, batch, endpoint=True)
+        higher = generator.integers(-self.channels, self.channels, batch, endpoint=True)
+        shifted = np.zeros_like(inputs)
+        for sample, (t, n) in enumerate(zip(later.tolist(), higher.tolist(), strict=True)):
+            kept = inputs[sample, max(0, -t) : steps - max(0, t), max(0, -n) : channels - max(0, n)]
+            shifted[sample, max(0, t) : max(0, t) + len(kept), max(0, n) : max(0, n) + kept.shape[1]] = kept
+        return shifted
+
+
+@dataclass(frozen=True)
 class TaskStream:
     """A data set cut into tasks, in the order in which they are learned."""
 
@@ -65,6 +86,8 @@ class TaskStream:
     test_pool: SequencePool
     tasks: tuple[Task, ...]
     class_names: tuple[str, ...]
+    jitter: Jitter = Jitter()
+    """What training sequences undergo; validation and test sequences never do."""
 
     @property
     def classes(self) -> int:

@@ -212,7 +212,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def make_train_dataloader(self, **_: Any) -> None:
         """Batches by index look-up instead of a DataLoader."""
         source = Source.of(self.adapted_dataset, self.train_mb_size)
-        self.dataloader = BatchLoader(self.stream.training_pool, [source])
+        self.dataloader = BatchLoader(self.stream.training_pool, [source], self.stream.jitter)
 
     def make_eval_dataloader(self, **_: Any) -> None:
         """Batches by index look-up, in order."""
@@ -229,7 +229,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         sources = [
             Source.of(data, size) for data, size in zip(loader.datasets, loader.batch_sizes, strict=True)
         ]
-        return BatchLoader(self.stream.training_pool, sources)
+        return BatchLoader(self.stream.training_pool, sources, self.stream.jitter)
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Start every task with a fresh optimiser state."""
