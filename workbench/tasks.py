@@ -64,6 +64,8 @@ class Jitter:
 
     def apply(self, inputs: npt.NDArray[np.uint8], generator: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Return `[B, T, N]` sequences, each shifted as a whole in both directions; what leaves is lost."""
+        import numpy as np
+
         if not (self.channels or self.steps):
             return inputs
         batch, steps, channels = inputs.shape
