@@ -42,7 +42,7 @@ class SplitSHD(Scenario):
     the test file take no part. tasks=1 is joint training.
     """
 
-    default_epochs = 20
+    default_epochs = 30
     default_batch_size = 32
 
     class Config(PluginConfig):
@@ -63,7 +63,7 @@ class SplitSHD(Scenario):
             "class", description="what tells tasks apart: class, task (known) or domain (speaker)"
         )
         tasks: int | None = Field(
-            None, ge=1, description="number of tasks; empty: 5, or as many as there are classes or speakers"
+            None, ge=1, description="number of tasks; null: 5, or as many as there are classes or speakers"
         )
         class_order: Order = Field(
             "label",
@@ -81,7 +81,7 @@ class SplitSHD(Scenario):
             None,
             ge=1,
             le=100_000,
-            description="neighbouring channels summed into one; empty: to leave at most 140",
+            description="neighbouring channels summed into one; null: to leave at most 140",
         )
         clip: int = Field(15, ge=1, le=255, description="largest count in a bin; 1 makes inputs binary")
 

@@ -94,7 +94,7 @@ class BatchLoader:
     """Batches `[inputs [B, T, N] uint8, targets [B], task labels [B]]` by index look-up.
 
     The first source sets the length of an epoch; further sources (replay) are drawn alongside and start over when they
-    run out. Order and jitter come from `order`, a generator made anew for each epoch; if None the order is the given one.
+    run out. Order and jitter come from `order`, a generator made anew for each epoch; without it, order is as given.
     """
 
     def __init__(self, pool: SequencePool, sources: Sequence[Source], jitter: Jitter | None = None) -> None:

@@ -57,7 +57,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Jitter:
-    """Random shifts of each training sequence, drawn anew every time it is shown: at most so many channels and steps."""
+    """Random shifts of each training sequence, by at most so many channels and steps, drawn anew at every showing."""
 
     channels: int = 0
     steps: int = 0

@@ -26,7 +26,9 @@ Decay = float | tuple[float, float]
 class LIFConfig(PluginConfig):
     """Settings of the LIF backbone."""
 
-    hidden: tuple[PositiveInt, ...] = Field((512,), min_length=1, description="units of each hidden layer")
+    hidden: tuple[PositiveInt, ...] = Field(
+        (512, 256), min_length=1, description="units of each hidden layer"
+    )
     recurrent: bool | tuple[bool, ...] = Field(
         False, description="recurrent synapses: for all hidden layers, or one value a layer"
     )

@@ -25,9 +25,9 @@ def trained_cost(network: Network, optimiser: str, momentum: float) -> MemoryCos
 def bptt_activations(network: Network, steps: int, batch: int, *, loss_per_step: bool) -> int:
     """What autograd keeps: w T B (sum m_l + sum over hidden layers of n_l + C [+ C]) + w B sum n_l + w sum p_l n_l.
 
-    What each synapse reads, the membrane of each hidden layer, the readout, its log-probabilities if the loss is taken at
-    every step, each layer's first state, and the constrained values of its p_l trained cell parameters. If the readout
-    reads several layers side by side, a copy, the last of them keeps its spikes besides when it is recurrent.
+    What each synapse reads, the membrane of each hidden layer, the readout, its log-probabilities if the loss is taken
+    at every step, each layer's first state, and the constrained values of its p_l trained cell parameters. If the
+    readout reads several layers side by side, a copy, the last of them keeps its spikes besides when it is recurrent.
     """
     layers = network.layers
     per_step = sum(layer.inputs for layer in layers) + sum(layer.units for layer in layers[:-1])
@@ -45,8 +45,9 @@ def chunk_activations(network: Network, chunk: int, batch: int) -> int:
     """What an online pass holds of K steps: w K B (m_1 + sum of 2 n_l [+ n_l if recurrent] + 2 C) + w B sum n_l.
 
     The chunk's input, membrane and spikes of each hidden layer, its spikes one step earlier for a recurrent synapse,
-    all spikes side by side if the readout reads several layers (sum of n_l more), the readout and its error, and each layer's state handed over; besides, for one layer at a time, the constrained
-    values of its trained cell parameters, w max p_l n_l. Does not depend on T.
+    all spikes side by side if the readout reads several layers (sum of n_l more), the readout and its error, and each
+    layer's state handed over; besides, for one layer at a time, the constrained values of its trained cell parameters,
+    w max p_l n_l. Does not depend on T.
     """
     layers = network.layers
     per_step = layers[0].inputs + 2 * network.classes

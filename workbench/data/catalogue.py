@@ -104,10 +104,8 @@ class RemoteDataSet:
     def status(self, cache: Path) -> DataSetStatus:
         """Return whether the data set has been downloaded."""
         folder = self.folder(cache)
-        if self.is_fetched(cache):
-            status = "downloaded"
-        else:
-            status = "partly downloaded" if _size(folder) else "not downloaded"
+        incomplete = "partly downloaded" if _size(folder) else "not downloaded"
+        status = "downloaded" if self.is_fetched(cache) else incomplete
         location = str(folder) if _size(folder) else self.base_url
         return DataSetStatus(self.name, self.description, self.licence, status, location, _size(folder))
 
