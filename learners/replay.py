@@ -28,7 +28,7 @@ class ReplayConfig(PluginConfig):
 
     size: int = Field(200, ge=1, description="samples stored in all, shared evenly by the tasks so far")
     batch_size: int | None = Field(
-        None, ge=1, description="stored samples that join each batch; empty: as many as new ones"
+        None, ge=1, description="stored samples that join each batch; null: as many as new ones"
     )
 
 

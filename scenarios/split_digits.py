@@ -47,7 +47,7 @@ class SplitDigits(Scenario):
         setting: Literal["class", "task"] = Field(
             "class", description="class: one readout for all; task: only the task's own classes compete"
         )
-        tasks: int | None = Field(None, ge=1, le=10, description="number of tasks; empty: 5")
+        tasks: int | None = Field(None, ge=1, le=10, description="number of tasks; null: 5")
         class_order: Order = Field("label", description="order of classes: by label, or drawn from the seed")
         validation: float = Field(
             0.1, ge=0, le=0.5, description="part of the training images kept for validation, of each class"

@@ -135,6 +135,7 @@ def _limits(metadata: Iterable[Any]) -> Iterable[str]:
                 yield f"{sign} {getattr(limit, name)}"
         for name, words in _LENGTHS.items():
             if getattr(limit, name, None) is not None:
-                yield f"{words} {getattr(limit, name)} values"
+                length = getattr(limit, name)
+                yield "not empty" if (name, length) == ("min_length", 1) else f"{words} {length} values"
         if getattr(limit, "pattern", None) is not None:
             yield f"matches {limit.pattern}"

@@ -12,11 +12,7 @@ import typer
 from workbench.cli.output import table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SECTIONS = {
-    "train": "How long to train on each task",
-    "track": "Where the numbers go",
-    "general": "Settings that belong to no plug-in",
-}
+SECTIONS = ("train", "track", "general")
 
 check_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Hold a plug-in to its contract.")
 
@@ -123,11 +119,10 @@ def _section(name: str) -> dict[str, Any] | None:
     fields = describe_fields(models[section], "" if section == "general" else section)
     if single:
         fields = [field for field in fields if field.key == single]
-    doc = inspect.cleandoc(models[section].__doc__ or "")
     return {
-        "title": SECTIONS[section],
+        "title": inspect.cleandoc(models[section].__doc__ or "").splitlines()[0],
         "name": name,
-        "doc": "" if single else doc,
+        "doc": "",
         "fields": fields,
         "notes": [],
     }
