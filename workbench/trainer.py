@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from avalanche.benchmarks import CLScenario
 
 EVALUATION_BATCH = 128
+OUT_OF_TASK = -1e4
+"""Score of a class of another task, as plug-ins see it: no weight in a softmax, and its square still a number."""
 TOLD_EVERY = 10
 """Batches between two readings of the running loss: a reading waits for the device."""
 
@@ -76,12 +78,10 @@ class MaskedClassifier(MultiTaskModule):  # type: ignore[misc]
 
     def forward(self, inputs: Tensor, task_labels: Tensor | None = None) -> Tensor | dict[int, Tensor]:
         """Return the readout averaged over time, other tasks' classes masked; without labels, for every task."""
-        outputs = self.network(inputs.transpose(0, 1))
+        scores = decision(self.network(inputs.transpose(0, 1)))
         if task_labels is None:
-            return {
-                task: decision(outputs, mask.expand(len(inputs), -1)) for task, mask in enumerate(self.masks)
-            }
-        return decision(outputs, self.masks[task_labels])
+            return {task: scores.masked_fill(~mask, OUT_OF_TASK) for task, mask in enumerate(self.masks)}
+        return scores.masked_fill(~self.masks[task_labels], OUT_OF_TASK)
 
 
 def class_masks(stream: TaskStream) -> Tensor | None:
