@@ -56,7 +56,7 @@ class OSTTPConfig(LearnerConfig):
         25, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
     )
     hidden_lr: float = Field(
-        2e-4, gt=0, description="learning rate of the hidden layers; lr is the readout's"
+        5e-5, gt=0, description="learning rate of the hidden layers; lr is the readout's"
     )
     feedback: Literal["balanced", "plain"] = Field(
         "balanced",

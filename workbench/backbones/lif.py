@@ -50,6 +50,9 @@ class LIFConfig(PluginConfig):
     readout_reads: Literal["last", "all"] = Field(
         "all", description="the readout reads the last hidden layer, or all of them side by side"
     )
+    readout_gain: float = Field(
+        0.1, gt=0, description="the same for readout weights; small, since the readout adds up many steps"
+    )
     readout_decay: float = Field(0.98, gt=0, lt=1, description="decay per step of the leaky readout")
     learn_readout_decay: bool = Field(False, description="learn the readout's decay of each class")
     bias: bool = Field(False, description="bias currents in all layers")
@@ -114,7 +117,7 @@ class LIFBackbone(Backbone):
             width = sum(config.hidden)
         readout_cell = LeakyIntegrator(config.readout_decay, config.learn_readout_decay)
         readout = Layer(width, outputs, readout_cell, recurrent=False, bias=config.bias)
-        readout.initialise(torch.tensor(1.0), 0.0, generator)
+        readout.initialise(torch.tensor(config.readout_gain), 0.0, generator)
         return Network(hidden, readout)
 
 
