@@ -5,7 +5,7 @@ Random streams are named and drawn afresh for each task and epoch, so no generat
 
 from __future__ import annotations
 
-import pickle
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,24 @@ class Checkpoint:
     def load(path: Path) -> Checkpoint:
         """Read a checkpoint. Raises DataError if it is missing, damaged or of another version."""
         try:
+            # torch itself does not look at the check sums it wrote.
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"bad check sum of {damaged}")
             content = torch.load(path, weights_only=True, map_location="cpu")
         except FileNotFoundError as error:
             raise DataError(f"{path}: no checkpoint, nothing to resume; start the run anew") from error
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]})") from error
+        except Exception as error:
+            # Whatever a damaged file makes the reader stumble over, and that is nearly anything.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{path}: damaged checkpoint ({reason})") from error
         if not isinstance(content, dict) or content.get("version") != VERSION:
             raise DataError(
                 f"{path}: a checkpoint of another version; this workbench reads version {VERSION}"
             )
         content.pop("version")
-        return Checkpoint(**content)
+        try:
+            return Checkpoint(**content)
+        except TypeError as error:
+            raise DataError(f"{path}: damaged checkpoint ({error})") from error

@@ -154,7 +154,7 @@ class Run:
         try:
             return self._restore(self.checkpoint)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
                 f"{self.folder.checkpoint_file}: does not fit this run's configuration ({reason})"
             ) from error
