@@ -18,13 +18,16 @@ SETTINGS = [
 ]
 
 
-def plain_outputs(net, inputs):
+def plain_outputs(net, inputs, reads):
     """Return the readout `[T, B, C]` by the plain loop over time, layer by layer."""
-    activity = inputs.double()
+    activity, spikes = inputs.double(), []
     for layer in net.layers:
+        if layer is net.readout:
+            activity = torch.cat(spikes, dim=2) if reads == "all" else spikes[-1]
         currents = layer.synapse(activity)
         state = layer.initial_state(currents.shape[1], currents)
         _, activity = fold(layer.cell, layer.cell_parameters(), state, currents, layer.recurrent_weight())
+        spikes.append(activity)
     return activity
 
 
@@ -40,10 +43,11 @@ def plain_loss(outputs, targets, mask, kind):
 
 
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("reads", ["last", "all"])
 @pytest.mark.parametrize("loss", ["step", "sum"])
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
-def test_gradient_is_that_of_the_plain_loop(setting, loss, masked):
-    net = network(learn_readout_decay=setting["learn_decay"], **setting)
+def test_gradient_is_that_of_the_plain_loop(setting, loss, reads, masked):
+    net = network(learn_readout_decay=setting["learn_decay"], readout_reads=reads, **setting)
     given = batch()
     mask = None
     if masked:
@@ -51,7 +55,7 @@ def test_gradient_is_that_of_the_plain_loop(setting, loss, masked):
         mask[torch.arange(3), (given.targets + 1) % CLASSES] = False
     result = rule("bptt", net, loss=loss).train_step(SequenceBatch(given.inputs, given.targets, mask))
     found = gradients(net)
-    expected, scores = plain_loss(plain_outputs(net, given.inputs), given.targets, mask, loss)
+    expected, scores = plain_loss(plain_outputs(net, given.inputs, reads), given.targets, mask, loss)
     expected.backward()
     torch.testing.assert_close(result.loss, expected, rtol=1e-10, atol=1e-12)
     inside = slice(None) if mask is None else mask

@@ -136,6 +136,8 @@ def true_signals(net, given):
     """Return autograd's gradients by parameter and the true dE/dy `[T, B, N]` of each hidden layer."""
     activity, outputs = given.inputs.double(), []
     for layer in net.layers:
+        if layer is net.readout:
+            activity = net.readout_input(outputs)
         _, activity = layer(activity)
         activity.retain_grad()
         outputs.append(activity)
@@ -157,12 +159,12 @@ class InOrder:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, STEPS])
-@pytest.mark.parametrize("hidden", [(5,), (5, 4)])
+@pytest.mark.parametrize(("hidden", "reads"), [((5,), "last"), ((5, 4), "last"), ((5, 4), "all")])
 @pytest.mark.parametrize(
     "setting", [s for s in SETTINGS if not s["recurrent"]], ids=lambda s: "-".join(map(str, s.values()))
 )
-def test_with_the_true_signal_the_pass_gives_the_gradient_of_bptt(setting, hidden, chunk):
-    net = network(hidden=hidden, learn_readout_decay=setting["learn_decay"], **setting)
+def test_with_the_true_signal_the_pass_gives_the_gradient_of_bptt(setting, hidden, reads, chunk):
+    net = network(hidden=hidden, readout_reads=reads, learn_readout_decay=setting["learn_decay"], **setting)
     expected, signals = true_signals(net, batch())
     OnlinePass(net, InOrder(signals)).learn(batch(), chunk)
     assert all(value.abs().max() > 0 for value in expected.values())

@@ -15,6 +15,8 @@ SETTINGS = {
     "hard": {"reset": "hard", "reset_gradient": "keep"},
     "learned": {"learn_decay": True, "learn_readout_decay": True},
     "bias": {"bias": True, "decay": 0.9},
+    "two layers": {"hidden": (20, 12), "readout_reads": "last"},
+    "side by side": {"hidden": (20, 12), "readout_reads": "all"},
     "all": {"recurrent": True, "reset": "hard", "learn_decay": True, "bias": True, "hidden": (20, 12)},
 }
 INPUTS, CLASSES = 30, 6
