@@ -122,7 +122,10 @@ def _lines(
 ) -> Iterable[tuple[str, str]]:
     """First part and line of each faulty key; the branches of a union, reported one by one, share a line."""
     by_key: dict[str, list[Any]] = {}
-    for fault in error.errors(include_url=False):
+    all_faults = error.errors(include_url=False)
+    for fault in all_faults:
+        if fault["type"] == "too_short" and _is_above(fault["loc"], all_faults):
+            continue  # pydantic leaves faulty items out before it counts them
         path = _path(fault["loc"], data)
         by_key.setdefault(_key(path, section), []).append((path, fault))
     for key, faults in by_key.items():
@@ -134,6 +137,11 @@ def _lines(
         name = f"{key}: " if key else ""
         first = str(faults[0][0][0]) if faults[0][0] else ""
         yield first, name + "; ".join(dict.fromkeys(others))
+
+
+def _is_above(place: tuple[int | str, ...], faults: Iterable[Any]) -> bool:
+    """Tell whether a fault lies inside the value at `place`."""
+    return any(len(one["loc"]) > len(place) and one["loc"][: len(place)] == place for one in faults)
 
 
 def _other(path: tuple[int | str, ...], fault: Any, model: type[BaseModel], section: str) -> str:

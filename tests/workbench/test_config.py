@@ -397,3 +397,12 @@ def test_configurations_are_frozen(configure: Any) -> None:
         config.seed = 3
     with pytest.raises(ValueError, match="frozen"):
         config.learner.rule.config.lr = 3
+
+
+def test_a_faulty_item_is_not_reported_as_a_missing_one() -> None:
+    from workbench.backbones.lif import LIFConfig
+    from workbench.validation import validate
+
+    problems: list[str] = []
+    assert validate(LIFConfig, {"hidden": [0]}, "backbone", problems) is None
+    assert problems == ["backbone.hidden[0]: must be > 0, got 0"]

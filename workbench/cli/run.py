@@ -190,7 +190,9 @@ def _print_plan(settings: ExperimentConfig, as_json: bool) -> None:
             typer.echo(table(("memory while training", "bytes"), rows))
         else:
             typer.echo(
-                yaml.safe_dump({title: content}, sort_keys=False, default_flow_style=None, width=110).rstrip()
+                yaml.safe_dump(
+                    {title: content}, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+                ).rstrip()
             )
         typer.echo("")
     typer.echo("Nothing was trained; leave out --dry-run to run it.")
