@@ -75,9 +75,10 @@ def test_the_learner_in_one_file_is_listed_and_described(plugin: Path, tmp_path:
 
 
 def test_the_learner_in_one_file_learns_and_states_its_memory(plugin: Path, tmp_path: Path) -> None:
-    settings = ["scenario=split-digits", "scenario.tasks=2", "train.epochs=4", "learner.lr=1e-2"]
+    settings = ["scenario=split-digits", "scenario.tasks=2", "train.epochs=4", "backbone.hidden=[64]"]
     learner = [
         "learner=random-feedback+replay",
+        "learner.lr=1e-2",
         "learner.chunk=8",
         "track.mlflow=false",
         "device=cpu",
