@@ -72,8 +72,10 @@ class Jitter:
         later = generator.integers(-self.steps, self.steps, batch, endpoint=True)
         higher = generator.integers(-self.channels, self.channels, batch, endpoint=True)
         shifted = np.zeros_like(inputs)
-        for sample, (t, n) in enumerate(zip(later.tolist(), higher.tolist(), strict=True)):
-            kept = inputs[sample, max(0, -t) : steps - max(0, t), max(0, -n) : channels - max(0, n)]
+        for sample in range(batch):
+            t, n = int(later[sample]), int(higher[sample])
+            # A shift beyond the end leaves nothing; a negative end would count from behind.
+            kept = inputs[sample, max(0, -t) : max(0, steps - t), max(0, -n) : max(0, channels - n)]
             shifted[sample, max(0, t) : max(0, t) + len(kept), max(0, n) : max(0, n) + kept.shape[1]] = kept
         return shifted
 

@@ -28,3 +28,10 @@ def test_jitter_reaches_both_ends_and_no_jitter_changes_nothing():
     shifted = Jitter(2, 2).apply(inputs, np.random.default_rng(0))
     assert shifted.any(axis=0).all()
     assert Jitter().apply(inputs, np.random.default_rng(0)) is inputs
+
+
+def test_jitter_may_be_wider_than_the_sequence():
+    inputs = np.ones((200, 3, 2), np.uint8)
+    shifted = Jitter(7, 5).apply(inputs, np.random.default_rng(0))
+    left = np.unique(shifted.sum(axis=(1, 2)))
+    assert left.tolist() == [0, 1, 2, 3, 4, 6]  # any rectangle of at most 3 x 2, or nothing

@@ -41,7 +41,7 @@ def arctan(v: Tensor, k: float) -> Tensor:
 
 
 def tanh(v: Tensor, k: float) -> Tensor:
-    """Hyperbolic: psi = 1 - tanh(k v)^2."""
+    """Psi = 1 - tanh^2(k v)."""
     return 1.0 - torch.tanh(k * v) ** 2
 
 
