@@ -69,8 +69,8 @@ class Jitter:
         if not (self.channels or self.steps):
             return inputs
         batch, steps, channels = inputs.shape
-        later = generator.integers(-self.steps, self.steps, batch, endpoint=True)
-        higher = generator.integers(-self.channels, self.channels, batch, endpoint=True)
+        later = generator.integers(-self.steps, self.steps, (batch,), endpoint=True)
+        higher = generator.integers(-self.channels, self.channels, (batch,), endpoint=True)
         shifted = np.zeros_like(inputs)
         for sample in range(batch):
             t, n = int(later[sample]), int(higher[sample])

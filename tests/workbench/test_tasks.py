@@ -31,7 +31,7 @@ def test_jitter_reaches_both_ends_and_no_jitter_changes_nothing():
 
 
 def test_jitter_may_be_wider_than_the_sequence():
-    inputs = np.ones((200, 3, 2), np.uint8)
+    inputs = np.ones((5000, 3, 2), np.uint8)
     shifted = Jitter(7, 5).apply(inputs, np.random.default_rng(0))
     left = np.unique(shifted.sum(axis=(1, 2)))
     assert left.tolist() == [0, 1, 2, 3, 4, 6]  # any rectangle of at most 3 x 2, or nothing
