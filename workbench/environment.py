@@ -61,8 +61,9 @@ def capture(
 def package_versions() -> dict[str, str]:
     """Return the installed versions of what a result depends on, packages that bring plug-ins included."""
     names = set(PACKAGES)
+    everything = importlib.metadata.entry_points()  # one pass over what is installed is slow enough
     for group in GROUPS.values():
-        for entry in importlib.metadata.entry_points(group=group):
+        for entry in everything.select(group=group):
             if entry.dist is not None:
                 names.add(entry.dist.name)
     versions = {}

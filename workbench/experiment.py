@@ -182,30 +182,12 @@ def run_experiment(
     """
     begun = time.perf_counter()
     with _threads(config.threads):
-        from workbench.trainer import Trainer
+        from workbench.run import conduct
 
         imported = time.perf_counter()
         experiment = build_experiment(config, progress=progress)
-        from workbench.run import Run
-        from workbench.streams import build_benchmark
-
-        benchmark = build_benchmark(experiment.stream)
-        built = time.perf_counter()
-        run = Run(experiment, out, observers, resume=resume)
-        run.seconds |= {"imports": imported - begun, "data": built - imported}
-        trainer = Trainer(
-            rule=experiment.rule,
-            modifiers=experiment.modifiers,
-            network=experiment.network,
-            stream=experiment.stream,
-            benchmark=benchmark,
-            streams=experiment.streams,
-            epochs=experiment.epochs,
-            batch_size=experiment.batch_size,
-            device=experiment.device,
-            observers=run.observers,
-        )
-        return run.execute(trainer, begun)
+        seconds = {"imports": imported - begun, "data": time.perf_counter() - imported}
+        return conduct(experiment, out, observers, resume=resume, begun=begun, seconds=seconds)
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -21,9 +21,8 @@ from workbench.journal import Journal, TimedObservers, stopwatch
 from workbench.plugin import MemoryCost
 from workbench.results import build_results
 from workbench.runfolder import MetricsRecorder, RunFolder
-
-if TYPE_CHECKING:
-    from workbench.trainer import Trainer
+from workbench.streams import build_benchmark
+from workbench.trainer import Trainer
 
 
 @dataclass
@@ -35,6 +34,39 @@ class Progress:
     spike_rates: list[list[float]] = field(default_factory=list)
     throughput: list[float] = field(default_factory=list)
     measured: dict[str, int] = field(default_factory=dict)
+
+
+def conduct(
+    experiment: Experiment,
+    out: Path,
+    observers: Sequence[Observer] = (),
+    *,
+    resume: bool = False,
+    begun: float | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Run (or resume) a built experiment into the run folder `out`; returns the content of results.json.
+
+    begun: when the session began, by `time.perf_counter`. seconds: what it took until now, by phase.
+    """
+    entered = time.perf_counter()
+    benchmark = build_benchmark(experiment.stream)
+    run = Run(experiment, out, observers, resume=resume)
+    run.seconds.update(seconds or {})
+    run.seconds["data"] = run.seconds.get("data", 0.0) + time.perf_counter() - entered
+    trainer = Trainer(
+        rule=experiment.rule,
+        modifiers=experiment.modifiers,
+        network=experiment.network,
+        stream=experiment.stream,
+        benchmark=benchmark,
+        streams=experiment.streams,
+        epochs=experiment.epochs,
+        batch_size=experiment.batch_size,
+        device=experiment.device,
+        observers=run.observers,
+    )
+    return run.execute(trainer, entered if begun is None else begun)
 
 
 class Run:

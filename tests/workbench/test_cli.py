@@ -538,7 +538,6 @@ def test_a_broken_package_is_listed_with_its_reasons_and_breaks_nothing(
 
 @pytest.mark.parametrize("scenario", ["split-digits", "two-rates"])
 def test_a_third_party_learner_runs(scenario: str, third_party: Path, tmp_path: Path) -> None:
-    pytest.importorskip("workbench.experiment")
     outcome = program(
         "run",
         f"scenario={scenario}",
