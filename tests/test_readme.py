@@ -74,6 +74,10 @@ def test_the_learner_in_one_file_is_listed_and_described(plugin: Path, tmp_path:
     assert "learner.chunk" in workbench(plugin, tmp_path, "show", "random-feedback")
 
 
+def test_the_learner_in_one_file_keeps_its_contract(plugin: Path, tmp_path: Path) -> None:
+    assert "FAILED" not in workbench(plugin, tmp_path, "check", "learner", "random-feedback")
+
+
 def test_the_learner_in_one_file_learns_and_states_its_memory(plugin: Path, tmp_path: Path) -> None:
     settings = ["scenario=split-digits", "scenario.tasks=2", "train.epochs=4", "backbone.hidden=[64]"]
     learner = [
