@@ -48,7 +48,7 @@ else:
 class OSTTPConfig(LearnerConfig):
     """Settings of OSTTP."""
 
-    lr: float = Field(1e-2, gt=0, description="learning rate of the readout at the start of each task")
+    lr: float = Field(3e-3, gt=0, description="learning rate of the readout at the start of each task")
     update: Literal["sequence", "step"] = Field(
         "sequence", description="apply gradients once a sequence, or at every time step (fully online)"
     )

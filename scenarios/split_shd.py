@@ -81,12 +81,12 @@ class SplitSHD(Scenario):
             None,
             ge=1,
             le=100_000,
-            description="neighbouring channels summed into one; null: to leave at most 140",
+            description="neighbouring channels summed into one; null: to leave at most 70",
         )
         clip: int = Field(15, ge=1, le=255, description="largest count in a bin; 1 makes inputs binary")
 
         jitter_channels: int = Field(
-            4, ge=0, description="each training recording is shifted by up to so many (pooled) channels"
+            2, ge=0, description="each training recording is shifted by up to so many (pooled) channels"
         )
         jitter_steps: int = Field(
             5, ge=0, description="each training recording is shifted by up to so many time steps"

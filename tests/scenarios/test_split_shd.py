@@ -179,7 +179,7 @@ def test_importing_the_scenario_imports_nothing_heavy() -> None:
 def test_the_embedded_set_as_it_ships(tmp_path: Path) -> None:
     stream = build(tmp_path, source="embedded", bins=100, bin_ms=10.0, tasks=5)
     assert stream.classes == 20
-    assert stream.channels <= 140
+    assert stream.channels <= 70
     assert stream.dataset.synthetic
     assert "ynthetic" in stream.dataset.notice
     assert all(len(task.classes) == 4 for task in stream.tasks)
@@ -191,8 +191,8 @@ def test_the_embedded_set_as_it_ships(tmp_path: Path) -> None:
 def test_real_recordings(tmp_path: Path) -> None:
     settings = {"path": real_files(), "bins": 100, "bin_ms": 10.0}
     stream = build(tmp_path, **settings)
-    assert stream.training_pool.inputs.shape == (1800, 100, 140)
-    assert stream.test_pool.inputs.shape == (200, 100, 140)
+    assert stream.training_pool.inputs.shape == (1800, 100, 70)
+    assert stream.test_pool.inputs.shape == (200, 100, 70)
     assert stream.class_names[0] == "zero"
     assert [task.classes for task in stream.tasks] == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     assert 0.1 < (stream.training_pool.inputs > 0).mean() < 0.2

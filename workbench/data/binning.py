@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from workbench.errors import ConfigurationError
 
-MOST_CHANNELS = 140
-"""Automatic pooling groups channels until at most this many are left: SHD's 700 become 140."""
+MOST_CHANNELS = 70
+"""Automatic pooling groups channels until at most this many are left: SHD's 700 become 70."""
 
 _CHANNEL_STEP = 100
 # Counts are made for this many cells at once (8 bytes each), whatever the size of the data set.

@@ -27,7 +27,7 @@ BINNINGS = st.builds(
 
 def naive(events: list[list[tuple[float, int]]], channels: int, binning: Binning) -> npt.NDArray[np.uint8]:
     """One event at a time."""
-    pool = binning.pool or math.ceil(channels / 140)
+    pool = binning.pool or math.ceil(channels / 70)
     counts = np.zeros((len(events), binning.bins, math.ceil(channels / pool)), dtype=np.int64)
     for number, recording in enumerate(events):
         for time, unit in recording:
@@ -65,9 +65,9 @@ def test_events_after_the_last_bin_are_dropped_and_counts_saturate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "pool", "size"), [(700, None, 5), (140, None, 1), (141, None, 2), (9, 4, 4)]
+    ("channels", "pool", "size"), [(700, None, 10), (70, None, 1), (71, None, 2), (9, 4, 4)]
 )
-def test_automatic_pooling_leaves_at_most_140_channels(channels: int, pool: int | None, size: int) -> None:
+def test_automatic_pooling_leaves_at_most_70_channels(channels: int, pool: int | None, size: int) -> None:
     assert group_size(channels, pool) == size
 
 
