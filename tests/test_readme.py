@@ -118,6 +118,17 @@ def test_commands_and_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
             assert option in explained, line
 
 
+def test_benchmarks_are_modules_with_these_options() -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if "-m benchmarks." in line]
+    assert len(lines) == 5
+    shared = (ROOT / "benchmarks/options.py").read_text(encoding="utf-8")
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        source = (ROOT / words[2].replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+        for option in (word for word in words if word.startswith("--")):
+            assert f'"{option}"' in source + shared, line
+
+
 def test_links_lead_to_files_and_headings() -> None:
     titles = re.findall(r"^## (.+)$", README, flags=re.MULTILINE)
     headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
