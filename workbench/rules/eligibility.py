@@ -55,9 +55,10 @@ class _Presynaptic:
 
 @dataclass
 class _Synaptic:
-    """Traces `[S, B, N, in]` of one synapse."""
+    """Traces `[S, B, N, in]` of one synapse; until the first `advance` they are zero and the memory is not filled."""
 
     trace: Tensor
+    begun: bool = False
 
     def credit(self, owed: Tensor) -> Tensor:
         """Return sum_{s,b} owed[s, b, n] e[s, b, n, :], `[N, in]`."""
@@ -68,12 +69,16 @@ class _Synaptic:
 
     def advance(self, product: Tensor, drive: Tensor, activity: Tensor) -> None:
         """Carry the traces: `product` `[S, S, B, N]`, `drive` `[K, S, B, N]`, `activity` `[K, B, in]`."""
-        states = product.shape[0]
+        states, inputs = product.shape[0], activity.transpose(0, 1)
+        if not self.begun:
+            self.begun = True
+            for s in range(states):
+                torch.bmm(drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
+            return
         if states == 1:
             self.trace.mul_(product[0, 0, ..., None])
         else:
             self.trace = torch.einsum("rsbn,sbnj->rbnj", product, self.trace)
-        inputs = activity.transpose(0, 1)
         for s in range(states):
             torch.baddbmm(self.trace[s], drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
 
@@ -179,7 +184,7 @@ def _new_trace(layer: Layer, state: Tensor, source: Tensor) -> _Presynaptic | _S
     width = source.shape[2]
     groups = presynaptic_groups(layer)
     if groups is None:
-        return _Synaptic(source.new_zeros(states, batch, units, width))
+        return _Synaptic(source.new_empty(states, batch, units, width))
     decays, group = groups
     return _Presynaptic(decays, group, source.new_zeros(decays.numel(), batch, width))
 
