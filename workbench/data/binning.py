@@ -57,7 +57,7 @@ def group_size(channels: int, pool: int | None) -> int:
     """Return how many neighbouring channels are summed into one.
 
     >>> group_size(700, None), group_size(128, None), group_size(700, 7)
-    (5, 1, 7)
+    (10, 2, 7)
     """
     return pool if pool is not None else -(-channels // MOST_CHANNELS)
 

@@ -224,6 +224,6 @@ def test_classes_and_channels_come_from_both_files(tmp_path: Path) -> None:
     folder.mkdir()
     write_split(folder / "shd_train.h5", random_split(12, units=90) | {"keys": None})
     write_split(folder / "shd_test.h5", random_split(12, units=150) | {"keys": None})
-    splits = load_binned(find_split_files(folder), Binning(10, 10.0, pool=None), tmp_path / "cache")
+    splits = load_binned(find_split_files(folder), Binning(10, 10.0, pool=2), tmp_path / "cache")
     assert splits.class_names == ("0", "1", "2", "3")
     assert splits.training.inputs.shape == splits.test.inputs.shape == (12, 10, 100)
