@@ -55,6 +55,13 @@ def command_line(module: str, description: str | None) -> argparse.ArgumentParse
     )
 
 
+def add_cpu_time(parse: argparse.ArgumentParser) -> None:
+    """Add `--cpu-time`."""
+    parse.add_argument(
+        "--cpu-time", action="store_true", help="compare processor time: for a busy machine, with one thread"
+    )
+
+
 def add_json(parse: argparse.ArgumentParser, what: str) -> None:
     """Add `--json FILE`."""
     parse.add_argument("--json", type=Path, metavar="FILE", help=f"write {what}")

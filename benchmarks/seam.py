@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.options import add_json, command_line, positive, words
+from benchmarks.options import add_cpu_time, add_json, command_line, positive, words
 from benchmarks.timing import (
     Result,
     Variant,
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--channels", type=positive, default=140, help="input channels (default: %(default)s)")
     parse.add_argument("--steps", type=positive, default=100, help="time steps (default: %(default)s)")
     parse.add_argument("--no-replay", action="store_true", help="leave out the runs with replay")
+    add_cpu_time(parse)
     add_json(parse, "name, ratio and milliseconds a training step")
     return parse
 
@@ -144,13 +146,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name + extra for name in options.learner for extra in ("", "+replay")]
     if options.no_replay:
         names = list(options.learner)
+    clock = time.process_time if options.cpu_time else time.perf_counter
     rows, results = [], []
     print("\n".join(environment_lines(options.threads)))
     try:
         for name in names:
             case = Case(name, options)
             pair = [Variant("bare", case.bare_epochs()), Variant("trainer", case.trainer_epochs())]
-            bare, trainer = (timing.result() for timing in interleave(pair, options.rounds, warm_up=1))
+            timings = interleave(pair, options.rounds, warm_up=1, clock=clock)
+            bare, trainer = (timing.result() for timing in timings)
             step = [result.ms / case.steps for result in (bare, trainer)]
             overhead = 100 * (trainer.ratio - 1)
             rows.append((name, f"{step[0]:.1f}", f"{step[1]:.1f}", f"{overhead:+.1f}"))

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from benchmarks.options import add_json, command_line, numbers, positive, words
+from benchmarks.options import add_cpu_time, add_json, command_line, numbers, positive, words
 from benchmarks.peers import PEERS, installed
 from benchmarks.plain_loop import PlainLoop, PlainStep, naive_trace_gradients
 from benchmarks.timing import (
@@ -58,9 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--naive", action="store_true", help="also the per-synapse trace recursion, step by step"
     )
     parse.add_argument("--update-step", action="store_true", help="also osttp with an update at every step")
-    parse.add_argument(
-        "--cpu-time", action="store_true", help="compare processor time: for a busy machine, with one thread"
-    )
+    add_cpu_time(parse)
     add_json(parse, "name, ratio and milliseconds of each variant")
     return parse
 
