@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -105,6 +106,9 @@ def _terminal(settings: ExperimentConfig, folder: Path, overrides: Sequence[str]
 def _execute(
     settings: ExperimentConfig, folder: Path, resume: bool, observers: Sequence[Observer]
 ) -> dict[str, Any]:
+    # Before torch loads: idle threads sleep instead of spinning. On a machine that does anything else besides, spinning
+    # threads hold up every small operation, and a run takes several times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from workbench.experiment import run_experiment
 
     try:
