@@ -496,13 +496,16 @@ def test_light_commands_import_neither_torch_nor_avalanche(arguments: list[str],
 
 @pytest.mark.parametrize("arguments", LIGHT[:4], ids=" ".join)
 def test_light_commands_answer_within_their_budget(arguments: list[str], tmp_path: Path) -> None:
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
+    """The best of a few attempts counts; where the machine kept it waiting each time, there is no measurement."""
+    attempts: list[tuple[float, float]] = []
+    while len(attempts) < 8 and min(attempts, default=(BUDGET, 0.0))[0] >= BUDGET:
+        before, start = os.times(), time.perf_counter()
         assert program(*arguments, cwd=tmp_path).code == 0
-        best = min(best, time.perf_counter() - start)
-    if best >= BUDGET and os.getloadavg()[0] > (os.cpu_count() or 1):
-        pytest.skip(f"took {best:.2f} s, but the machine has more to do than it has cores: no measurement")
+        took, after = time.perf_counter() - start, os.times()
+        attempts.append((took, sum(after[2:4]) - sum(before[2:4])))
+    best, computed = min(attempts)
+    if best >= BUDGET and computed < 0.8 * best:
+        pytest.skip(f"took {best:.2f} s, of which it computed {computed:.2f} s and waited for the machine")
     assert best < BUDGET
 
 
