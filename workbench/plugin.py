@@ -104,13 +104,15 @@ class SequenceBatch:
     """One batch of sequences, time-major.
 
     inputs: `[T, B, N]` uint8 event counts or floats.
-    targets: `[B]` int64 class labels.
+    targets: `[B]` int64 class labels, or `[T, B, C]` uint8 or float targets in [0, 1] of every step (prediction).
     class_mask: `[B, C]` bool, classes that compete for each sample (task setting), or None for all.
+    scored: `[T, B]` bool, the steps at which the loss counts (padding does not), or None for all.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     class_mask: torch.Tensor | None = None
+    scored: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ class RuleContext:
     classes: int
     update: Callable[[], None] | None = None
     """Apply the gradients in `.grad` now and clear them; given when the rule may update within a sequence."""
+    optimiser: torch.optim.Optimizer | None = None
+    """The optimiser that the trainer made of the rule's parameter groups, for modifiers that reset its moments."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,9 @@ class Modifier(Plugin):
     def before_task(self, rule: Rule, task: int) -> None:
         """Called before the first batch of a task; not again when a task is resumed in its midst."""
 
+    def before_batch(self, rule: Rule, batch: SequenceBatch) -> None:
+        """Called before the rule runs a training batch."""
+
     def after_gradients(self, rule: Rule, batch: SequenceBatch) -> None:
         """Called when the rule's gradients stand in `.grad`, before the optimiser's step.
 
@@ -242,6 +249,16 @@ class Modifier(Plugin):
 
     def after_task(self, rule: Rule, task: int) -> None:
         """Called after the last batch of a task."""
+
+    def before_evaluation(self, rule: Rule, task: int) -> None:
+        """Called before the network is evaluated on one task's data; it may lend the network other weights."""
+
+    def after_evaluation(self, rule: Rule, task: int) -> None:
+        """Called after it; the network must be as it was."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return numbers worth following (a dormant ratio, say), by name; logged once an epoch."""
+        return {}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the state that a bit-exact resume needs."""

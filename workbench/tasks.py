@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     # For annotations alone: `workbench list` imports this module and need not wait for NumPy.
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Setting = Literal["class", "task", "domain"]
+
+
+class Sequences(Protocol):
+    """Stored sequences `[n, T, N]`: an array, a memory map, or something that makes them when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Samples, steps, channels."""
+        ...
+
+    def __getitem__(self, indices: Any, /) -> npt.NDArray[Any]:
+        """Return `[k, T, N]` for an array of indices, `[T, N]` for one index."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,14 +44,17 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class SequencePool:
-    """Binned sequences of one split, sample-major on disk so that a sample is one contiguous read.
+    """Sequences of one split, sample-major on disk so that a sample is one contiguous read.
 
-    inputs: `[n, T, N]` uint8 event counts (may be a read-only memory map).
-    targets: `[n]` int64 class labels.
+    inputs: `[n, T, N]` uint8 event counts (may be a read-only memory map), or any object with that `shape` whose
+    `[indices]` gives `[k, T, N]` uint8 or float32 and whose `[index]` gives `[T, N]`.
+    targets: `[n]` int64 class labels, or `[n, T, C]` uint8, what to predict at every step.
+    scored: `[n, T]` bool, the steps at which the loss counts (padding does not), or None for all.
     """
 
-    inputs: npt.NDArray[np.uint8]
-    targets: npt.NDArray[np.int64]
+    inputs: Sequences
+    targets: npt.NDArray[Any]
+    scored: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,11 +108,18 @@ class TaskStream:
     class_names: tuple[str, ...]
     jitter: Jitter = Jitter()
     """What training sequences undergo; validation and test sequences never do."""
+    in_order: bool = False
+    """Whether training samples are shown in the order of `Task.train` (a live stream) rather than shuffled."""
 
     @property
     def classes(self) -> int:
         """Number of classes over all tasks: the width of the readout."""
         return len(self.class_names)
+
+    @property
+    def predicts_steps(self) -> bool:
+        """Whether every step has targets of its own (prediction) rather than the sequence one class."""
+        return self.training_pool.targets.ndim == 3
 
     @property
     def channels(self) -> int:

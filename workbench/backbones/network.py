@@ -6,7 +6,7 @@ Avalanche's plug-ins see parameters. Everything is time-major: `[T, B, N]`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +16,24 @@ from workbench.neurons.cell import Cell
 from workbench.neurons.trajectory import Trajectory
 
 
+@dataclass(frozen=True)
+class Activity:
+    """What passed through a layer in a stretch of steps, without a graph.
+
+    inputs: `[T, B, in]` presynaptic activity. before: `[T, B, N]` the layer's own outputs one step earlier, which its
+    recurrent synapse read, or None without one. outputs: `[T, B, N]`.
+    """
+
+    inputs: Tensor
+    before: Tensor | None
+    outputs: Tensor
+
+
 class Layer(nn.Module):
-    """A synapse `[in -> N]`, an optional recurrent synapse `[N -> N]`, and N units of one cell."""
+    """A synapse `[in -> N]`, an optional recurrent synapse `[N -> N]`, and N units of one cell.
+
+    `listeners` are called with the layer and its `Activity` after every stretch of steps, in training and evaluation.
+    """
 
     def __init__(self, inputs: int, units: int, cell: Cell, *, recurrent: bool, bias: bool) -> None:
         super().__init__()
@@ -26,6 +42,7 @@ class Layer(nn.Module):
         self.cell = cell
         self.synapse = _empty_linear(inputs, units, bias=bias)
         self.recurrent = _empty_linear(units, units, bias=False) if recurrent else None
+        self.listeners: list[Callable[[Layer, Activity], None]] = []
 
     def initialise(self, gain: Tensor, recurrent_gain: float, generator: torch.Generator) -> None:
         """Draw weights from N(0, (gain / sqrt(fan-in))^2), gain `[N]` or scalar; biases are zero."""
@@ -69,12 +86,30 @@ class Layer(nn.Module):
         currents = self.synapse(inputs)
         if state is None:
             state = self.initial_state(inputs.shape[1], currents)
-        return self.cell.scan(self.cell_parameters(), state, currents, self.recurrent_weight())
+        last, outputs = self.cell.scan(self.cell_parameters(), state, currents, self.recurrent_weight())
+        self._tell(inputs, state, outputs)
+        return last, outputs
 
     @torch.no_grad()
     def run(self, inputs: Tensor, state: Tensor) -> Trajectory:
         """As `forward`, without a graph, keeping what local learning needs."""
-        return self.cell.run(self.cell_parameters(), state, self.synapse(inputs), self.recurrent_weight())
+        trajectory = self.cell.run(self.cell_parameters(), state, self.synapse(inputs), self.recurrent_weight())
+        self._tell(inputs, state, trajectory.outputs)
+        return trajectory
+
+    def one_step_earlier(self, state: Tensor, outputs: Tensor) -> Tensor | None:
+        """Return `outputs` `[T, B, N]` delayed by a step, given the state before; None without recurrent synapse."""
+        if self.recurrent is None:
+            return None
+        return torch.cat([self.cell.output(self.cell_parameters(), state)[None], outputs[:-1]])
+
+    @torch.no_grad()
+    def _tell(self, inputs: Tensor, state: Tensor, outputs: Tensor) -> None:
+        if self.listeners:
+            outputs = outputs.detach()
+            activity = Activity(inputs.detach(), self.one_step_earlier(state.detach(), outputs), outputs)
+            for listen in self.listeners:
+                listen(self, activity)
 
 
 @dataclass(frozen=True)

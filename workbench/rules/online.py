@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.backbones.network import Layer, Network
+from workbench.backbones.network import Network
 from workbench.cost.measure import storage_bytes
 from workbench.neurons.trajectory import Trajectory
 from workbench.plugin import MemoryCost, SequenceBatch, StepResult
@@ -100,7 +100,7 @@ class OnlinePass:
                 activity = self.network.readout_input([trajectory.outputs for trajectory in trajectories])
             trajectory = layer.run(activity, self.states[index])
             activities.append(activity)
-            before.append(_one_step_earlier(layer, self.states[index], trajectory))
+            before.append(layer.one_step_earlier(self.states[index], trajectory.outputs))
             trajectories.append(trajectory)
             activity = trajectory.outputs
         loss, error = step_errors(activity, one_hot, mask)
@@ -130,11 +130,3 @@ class OnlinePass:
         )
         if cost.total > self.peak.total:
             self.peak = cost
-
-
-def _one_step_earlier(layer: Layer, state: Tensor, trajectory: Trajectory) -> Tensor | None:
-    """Return the layer's outputs delayed by one step, `[K, B, N]`, if it has a recurrent synapse."""
-    if layer.recurrent is None:
-        return None
-    earlier = layer.cell.output(layer.cell_parameters(), state)
-    return torch.cat([earlier[None], trajectory.outputs[:-1]])
