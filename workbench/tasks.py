@@ -62,6 +62,8 @@ class Task:
     """One experience of the stream: which samples to train, validate and test on, and which classes it holds.
 
     `train` and `validation` index the training pool, `test` indexes the test pool.
+    origins: which task each training sample belongs to, `[len(train)]`, where some are lent by neighbours (blurred
+    boundaries); None: this one.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Task:
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
+    origins: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
