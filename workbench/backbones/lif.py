@@ -53,7 +53,9 @@ class LIFConfig(PluginConfig):
     readout_gain: float = Field(
         0.1, gt=0, description="the same for readout weights; small, since the readout adds up many steps"
     )
-    readout_decay: float = Field(0.98, gt=0, lt=1, description="decay per step of the leaky readout")
+    readout_decay: float = Field(
+        0.98, ge=0, lt=1, description="decay per step of the leaky readout; 0: a readout without memory"
+    )
     learn_readout_decay: bool = Field(False, description="learn the readout's decay of each class")
     bias: bool = Field(False, description="bias currents in all layers")
 
@@ -67,6 +69,8 @@ class LIFConfig(PluginConfig):
                 f"recurrent has {len(self.recurrent)} values for {len(self.hidden)} hidden layers; "
                 "give one value for all, or one a layer"
             )
+        if self.learn_readout_decay and self.readout_decay == 0:
+            raise ValueError("learn_readout_decay needs a readout_decay above 0 to start from")
         return self
 
     @property

@@ -72,6 +72,13 @@ class Cell:
         """
         return None
 
+    def leak(self, parameters: Parameters) -> Tensor | None:
+        """Return `[N]`, the linear decay of the state with resets, recurrence and nonlinearity left out.
+
+        0 for a cell without memory. None if the state does not decay by one real number a unit.
+        """
+        return None
+
 
 def fold(
     cell: Cell, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None

@@ -1,6 +1,8 @@
 """Leaky integrator: the non-spiking readout cell.
 
-o_t = d o_{t-1} + I_t           d in (0, 1) the decay per step; the output is the state itself
+o_t = d o_{t-1} + I_t           d in [0, 1) the decay per step; the output is the state itself
+
+With d = 0 the readout has no memory: o_t = I_t.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from workbench.neurons import lif_scan
 from workbench.neurons.cell import Cell, Parameters
-from workbench.neurons.trajectory import Adjoint, Transport
+from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Transport
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class LeakyIntegrator(Cell):
     learn_decay: bool = False
 
     state_size: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.learn_decay and self.decay <= 0:
+            raise ValueError("a learned decay must start above 0: its logit is what is learned")
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return `decay_logit` `[size]` if decays are learned, else `decay` `[size]`."""
@@ -63,36 +69,70 @@ class LeakyIntegrator(Cell):
         decay, start = parameters["decay"].detach(), state[0].detach()
         with torch.no_grad():
             _, outputs = self.scan({"decay": decay}, start[None], currents.detach(), recurrent)
-        transition = decay if recurrent is None else decay + recurrent.detach().diagonal()
-        return LeakyTrajectory(transition, start, outputs)
+        return LeakyTrajectory(
+            decay, start, outputs, None if recurrent is None else recurrent.detach().diagonal()
+        )
 
     def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
         """Return the decays if they are not learned: without recurrence the transition never depends on the data."""
         return None if recurrent or self.learn_decay else parameters["decay"]
 
+    def leak(self, parameters: Parameters) -> Tensor:
+        """Return the decays `[N]`."""
+        return parameters["decay"]
+
 
 @dataclass(frozen=True)
 class LeakyTrajectory:
-    """A stretch of steps of leaky integrators; the transition is the constant `decay` (`[N]`, own weight included)."""
+    """A stretch of steps of leaky integrators.
+
+    decay `[N]`; start `[B, N]` before the stretch; outputs `[T, B, N]`; own `[N]` weight of a unit on itself, or None.
+    """
 
     decay: Tensor
     start: Tensor
     outputs: Tensor
+    own: Tensor | None
 
     @property
     def state(self) -> Tensor:
         """State after the last step, `[1, B, N]`."""
         return self.outputs[-1:]
 
+    def _transition(self) -> Tensor:
+        """Return do_t/do_{t-1} `[N]`: the decay, and the own weight since the output is the state."""
+        return self.decay if self.own is None else self.decay + self.own
+
     def adjoint(self, signal: Tensor) -> Adjoint:
         """Return the gradients under dE/dy = `signal` `[T, B, N]`."""
-        gradient, start, decay = lif_scan.leaky_adjoint(self.decay, self.start, self.outputs, signal)
-        return Adjoint(gradient, start[None], {"decay": decay.sum(0)})
+        gradient, start, decay = lif_scan.leaky_adjoint(self._transition(), self.start, self.outputs, signal)
+        return Adjoint(gradient, start[None], {"decay": decay})
+
+    def instantaneous(self, signal: Tensor) -> Tensor:
+        """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: the signal itself."""
+        return signal
+
+    def linearised(self) -> LinearisedTrajectory:
+        """Return the within-unit derivatives of every step."""
+        before = torch.cat([self.start[None], self.outputs[:-1]])
+        ones = torch.ones_like(before)
+        transition = self.decay.expand_as(before)
+        return LinearisedTrajectory(
+            outputs=self.outputs,
+            state=self.state,
+            transition=transition[:, None, None],
+            drive=ones[:, None],
+            reach=transition[:, None],
+            direct=ones,
+            parameter_drive={"decay": before[:, None]},
+            parameter_direct={"decay": before},
+            own=self.own,
+        )
 
     def transport(self) -> Transport:
         """Return how eligibility traces are carried from before to after the stretch."""
         steps = self.outputs.shape[0]
-        powers = self.decay ** torch.arange(steps, -1, -1, device=self.decay.device)[:, None]
+        powers = self._transition() ** torch.arange(steps, -1, -1, device=self.decay.device)[:, None]
         before = torch.cat([self.start[None], self.outputs[:-1]])
         drive = powers[1:, None].expand_as(before)
         product = powers[0].expand_as(self.start)

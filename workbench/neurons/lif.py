@@ -22,7 +22,7 @@ from torch import Tensor
 from workbench.neurons import lif_scan
 from workbench.neurons.cell import Cell, Parameters
 from workbench.neurons.surrogate import SurrogateName, slope, spike
-from workbench.neurons.trajectory import Adjoint, Transport
+from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Transport
 
 
 def spread_decays(size: int, low: float, high: float, values: int) -> Tensor:
@@ -111,6 +111,10 @@ class LIF(Cell):
         )
         return parameters["decay"] if constant else None
 
+    def leak(self, parameters: Parameters) -> Tensor:
+        """Return the decays `[N]`."""
+        return parameters["decay"]
+
     def pass_through(self, membrane: Tensor) -> Tensor:
         """Return r'(u), the derivative of the reset, same shape as `membrane`."""
         fired = (membrane >= self.threshold).to(membrane.dtype)
@@ -150,15 +154,39 @@ class LIFTrajectory:
         gradient, start, decay = lif_scan.adjoint(
             self.cell, self.decay, self.start, self.membrane, signal, self.own
         )
-        return Adjoint(gradient, start[None], {"decay": decay.sum(0)})
+        return Adjoint(gradient, start[None], {"decay": decay})
+
+    def instantaneous(self, signal: Tensor) -> Tensor:
+        """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: the signal times the surrogate slope."""
+        return signal * self._slope(self.membrane)
+
+    def linearised(self) -> LinearisedTrajectory:
+        """Return the within-unit derivatives of every step."""
+        before = torch.cat([self.start[None], self.membrane[:-1]])
+        kept = self.cell.after_reset(before)
+        transition = self.decay * self.cell.pass_through(before)
+        psi = self._slope(self.membrane)
+        return LinearisedTrajectory(
+            outputs=self.outputs,
+            state=self.state,
+            transition=transition[:, None, None],
+            drive=torch.ones_like(before)[:, None],
+            reach=(psi * transition)[:, None],
+            direct=psi,
+            parameter_drive={"decay": kept[:, None]},
+            parameter_direct={"decay": psi * kept},
+            own=self.own,
+        )
+
+    def _slope(self, membrane: Tensor) -> Tensor:
+        return slope(self.cell.surrogate, membrane - self.cell.threshold, self.cell.sharpness)
 
     def transport(self) -> Transport:
         """Return how eligibility traces are carried from before to after the stretch."""
         before = torch.cat([self.start[None], self.membrane[:-1]])
         transition = self.decay * self.cell.pass_through(before)
         if self.own is not None:
-            psi = slope(self.cell.surrogate, before - self.cell.threshold, self.cell.sharpness)
-            transition = transition + self.own * psi
+            transition = transition + self.own * self._slope(before)
         suffix = torch.ones_like(transition)
         for t in reversed(range(transition.shape[0] - 1)):
             torch.mul(suffix[t + 1], transition[t + 1], out=suffix[t])

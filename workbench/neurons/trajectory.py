@@ -29,7 +29,7 @@ class Adjoint:
     """Gradients of a stretch of steps under one learning signal.
 
     currents: `[T, B, N]` dE/dI_t. state: `[S, B, N]` dE/dz_0, what the stretch owes to the past.
-    parameters: `[N]` gradients of the cell's own parameters, within the stretch.
+    parameters: `[B, N]` by name, each sample's gradients of the cell's own parameters within the stretch.
     """
 
     currents: Tensor
@@ -65,6 +65,14 @@ class Trajectory(Protocol):
 
     def adjoint(self, signal: Tensor) -> Adjoint:
         """Return the gradients under dE/dy = `signal` `[T, B, N]`."""
+        ...
+
+    def instantaneous(self, signal: Tensor) -> Tensor:
+        """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: dE/dI_t through the same step, no other step is followed."""
+        ...
+
+    def linearised(self) -> LinearisedTrajectory:
+        """Return the within-unit derivatives M, b, c, k of every step."""
         ...
 
     def transport(self) -> Transport:
@@ -173,7 +181,15 @@ class LinearisedTrajectory:
                 for name, value in parameter_drive.items():
                     sums[name] += (value[t] * later).sum(0)
                 later = (transition[t] * later[:, None]).sum(0)
-        return Adjoint(gradient, later, {name: value.sum(0) for name, value in sums.items()})
+        return Adjoint(gradient, later, sums)
+
+    def instantaneous(self, signal: Tensor) -> Tensor:
+        """Return `signal_t * dy_t/dI_t`, `[T, B, N]`."""
+        return signal * self.direct
+
+    def linearised(self) -> LinearisedTrajectory:
+        """Return itself."""
+        return self
 
     @torch.no_grad()
     def transport(self) -> Transport:

@@ -131,7 +131,7 @@ class LayerEligibility:
         """Bring the gradients of the cell's constrained parameters back to the stored ones."""
         if not self.layer.cell.trained():
             return
-        gradients = dict(adjoint.parameters)
+        gradients = {name: value.sum(0) for name, value in adjoint.parameters.items()}
         for name, trace in self.parameter_traces.items():
             gradients[name] = gradients[name] + (adjoint.state * trace).sum((0, 1))
         with torch.enable_grad():

@@ -23,7 +23,7 @@ def lif(reset="soft", reset_gradient="cut", surrogate="fast-sigmoid", learn_deca
 
 
 LIF_CELLS = [lif(*setting) for setting in itertools.product(("soft", "hard"), ("cut", "keep"), SURROGATES)]
-CELLS: list[Cell] = [*LIF_CELLS, LeakyIntegrator(0.9, learn_decay=True)]
+CELLS: list[Cell] = [*LIF_CELLS, LeakyIntegrator(0.9, learn_decay=True), LeakyIntegrator(0.0)]
 
 
 def problem(cell: Cell, seed: int, recurrent: bool, steps: int = STEPS, batch: int = BATCH):
@@ -92,12 +92,35 @@ def test_local_derivatives_equal_autograd_of_a_step(cell, recurrent):
     mine, theirs = fast.adjoint(signal), reference.adjoint(signal)
     torch.testing.assert_close(mine.currents, theirs.currents, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(mine.parameters, theirs.parameters, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(fast.instantaneous(signal), reference.instantaneous(signal))
+    for name, expected in vars(reference).items():
+        torch.testing.assert_close(getattr(fast.linearised(), name), expected, rtol=1e-10, atol=1e-10)
     if not recurrent:  # with recurrence the reference carries the output as one more state
         torch.testing.assert_close(mine.state, theirs.state, rtol=1e-10, atol=1e-10)
         carried, expected = fast.transport(), reference.transport()
         torch.testing.assert_close(carried.product, expected.product, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(carried.drive, expected.drive, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(carried.parameters, expected.parameters, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_leak_is_what_a_silent_unit_loses_in_a_step(cell):
+    generator = torch.Generator().manual_seed(3)
+    parameters = cell.constrain(cell.initial_parameters(UNITS, generator))
+    state = cell.initial_state(BATCH, UNITS, torch.zeros(1)) - 0.5
+    after, _ = cell.step(parameters, state, torch.zeros(BATCH, UNITS))
+    torch.testing.assert_close(after, cell.leak(parameters) * state)
+
+
+def test_a_readout_without_decay_has_no_memory():
+    cell = LeakyIntegrator(0.0)
+    parameters = cell.constrain(cell.initial_parameters(UNITS, torch.Generator()))
+    currents = torch.randn(STEPS, BATCH, UNITS, generator=torch.Generator().manual_seed(0))
+    trajectory = cell.run(parameters, cell.initial_state(BATCH, UNITS, currents), currents)
+    assert torch.equal(trajectory.outputs, currents)
+    assert torch.equal(trajectory.adjoint(currents).currents, currents)
+    with pytest.raises(ValueError, match="must start above 0"):
+        LeakyIntegrator(0.0, learn_decay=True)
 
 
 @pytest.mark.parametrize("cell", LIF_CELLS[:4], ids=str)
