@@ -83,17 +83,28 @@ class Layer(nn.Module):
 
         The input product is one matrix product over all steps, outside the time loop.
         """
-        currents = self.synapse(inputs)
+        currents = self.currents(inputs)
         if state is None:
             state = self.initial_state(inputs.shape[1], currents)
         last, outputs = self.cell.scan(self.cell_parameters(), state, currents, self.recurrent_weight())
         self._tell(inputs, state, outputs)
         return last, outputs
 
+    def currents(self, inputs: Tensor) -> Tensor:
+        """Return the synapse's currents `[T, B, N]`; computed once if `inputs` is one step seen T times (stride 0)."""
+        # A synapse of another kind may draw noise at every step.
+        if len(inputs) > 1 and inputs.stride(0) == 0 and type(self.synapse) is nn.Linear:
+            once: Tensor = self.synapse(inputs[0])
+            return once.expand(len(inputs), -1, -1)
+        currents: Tensor = self.synapse(inputs)
+        return currents
+
     @torch.no_grad()
     def run(self, inputs: Tensor, state: Tensor) -> Trajectory:
         """As `forward`, without a graph, keeping what local learning needs."""
-        trajectory = self.cell.run(self.cell_parameters(), state, self.synapse(inputs), self.recurrent_weight())
+        trajectory = self.cell.run(
+            self.cell_parameters(), state, self.currents(inputs), self.recurrent_weight()
+        )
         self._tell(inputs, state, trajectory.outputs)
         return trajectory
 
