@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.neurons.cell import Cell, fold
 from workbench.neurons.leaky import LeakyIntegrator
 from workbench.neurons.lif import LIF, spread_decays
+from workbench.neurons.snu import SNU
 from workbench.neurons.surrogate import SURROGATES, slope, spike
 from workbench.neurons.trajectory import LinearisedTrajectory
 
@@ -23,7 +24,18 @@ def lif(reset="soft", reset_gradient="cut", surrogate="fast-sigmoid", learn_deca
 
 
 LIF_CELLS = [lif(*setting) for setting in itertools.product(("soft", "hard"), ("cut", "keep"), SURROGATES)]
-CELLS: list[Cell] = [*LIF_CELLS, LeakyIntegrator(0.9, learn_decay=True), LeakyIntegrator(0.0)]
+SNU_CELLS = [
+    SNU(0.7, learn_decay=True, output_function=h, state_function=g, reset_gradient=reset)
+    for h, g, reset in itertools.product(
+        ("step", "sigmoid"), ("identity", "relu", "leaky-relu"), ("keep", "cut")
+    )
+]
+CELLS: list[Cell] = [
+    *LIF_CELLS,
+    *SNU_CELLS,
+    LeakyIntegrator(0.9, learn_decay=True),
+    LeakyIntegrator(0.0),
+]
 
 
 def problem(cell: Cell, seed: int, recurrent: bool, steps: int = STEPS, batch: int = BATCH):
@@ -40,7 +52,15 @@ def problem(cell: Cell, seed: int, recurrent: bool, steps: int = STEPS, batch: i
     leaves = [currents, start, *raw.values(), *([weight] if weight is not None else [])]
     for leaf in leaves:
         leaf.requires_grad_()
-    return raw, currents, start, weight, leaves, draw(steps, batch, UNITS), draw(batch, UNITS)
+    return (
+        raw,
+        currents,
+        start,
+        weight,
+        leaves,
+        draw(steps, batch, UNITS),
+        draw(cell.state_size, batch, UNITS),
+    )
 
 
 @pytest.mark.parametrize("kernels", ["fast", "reference"])
@@ -52,7 +72,7 @@ def test_scan_and_its_gradients_equal_the_plain_loop(cell, recurrent, kernels, m
     results = []
     for scan in (lambda *a: fold(cell, *a), cell.scan):
         state, outputs = scan(cell.constrain(raw), start, currents, weight)
-        error = (outputs * by_output).sum() + (state[0] * by_state).sum()
+        error = (outputs * by_output).sum() + (state * by_state).sum()
         results.append((state, outputs, *torch.autograd.grad(error, leaves)))
     for plain, fused in zip(*results, strict=True):
         torch.testing.assert_close(fused, plain, rtol=1e-10, atol=1e-10)
@@ -107,9 +127,10 @@ def test_local_derivatives_equal_autograd_of_a_step(cell, recurrent):
 def test_leak_is_what_a_silent_unit_loses_in_a_step(cell):
     generator = torch.Generator().manual_seed(3)
     parameters = cell.constrain(cell.initial_parameters(UNITS, generator))
-    state = cell.initial_state(BATCH, UNITS, torch.zeros(1)) - 0.5
+    state = cell.initial_state(BATCH, UNITS, torch.zeros(1))
+    state[0] = 0.5  # below every threshold
     after, _ = cell.step(parameters, state, torch.zeros(BATCH, UNITS))
-    torch.testing.assert_close(after, cell.leak(parameters) * state)
+    torch.testing.assert_close(after[0], cell.leak(parameters) * state[0])
 
 
 def test_a_readout_without_decay_has_no_memory():
