@@ -35,8 +35,8 @@ class BPTT(Rule):
         from workbench.rules.loss import decision, sequence_loss
 
         outputs = self.network(batch.inputs)
-        loss = sequence_loss(outputs, batch.targets, batch.class_mask, self.config.loss)
-        return StepResult(loss, decision(outputs, batch.class_mask))
+        loss = sequence_loss(outputs, batch, self.config.loss, self.config.reduction)
+        return StepResult(loss, decision(outputs, batch.class_mask, batch.scored))
 
     def memory(self, steps: int, batch: int) -> MemoryCost:
         """See `Rule.memory`."""

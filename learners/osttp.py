@@ -23,38 +23,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.errors import PluginError
 from workbench.lazy import lazy_module
-from workbench.plugin import (
-    LearnerConfig,
-    MemoryCost,
-    PluginConfig,
-    Rule,
-    RuleContext,
-    SequenceBatch,
-    StepResult,
-)
+from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from workbench.backbones.network import Network
-    from workbench.rules.online import Chunk
+    from workbench.rules.online import Chunk, Signal
 else:
     torch = lazy_module("torch")
 
 
-class OSTTPConfig(LearnerConfig):
+class OSTTPConfig(OnlineConfig):
     """Settings of OSTTP."""
 
     lr: float = Field(3e-3, gt=0, description="learning rate of the readout at the start of each task")
-    update: Literal["sequence", "step"] = Field(
-        "sequence", description="apply gradients once a sequence, or at every time step (fully online)"
-    )
-    chunk: int = Field(
-        25, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
-    )
     hidden_lr: float = Field(
         5e-5, gt=0, description="learning rate of the hidden layers; lr is the readout's"
     )
@@ -95,21 +81,19 @@ class OSTTP(Rule):
     def forward(self, batch: SequenceBatch) -> StepResult:
         """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
         from workbench.rules.online import OnlinePass
+        from workbench.rules.streaming import stream
 
-        online = OnlinePass(self.network, self.signal)
-        if self.config.update == "step":
-            if self.context.update is None:
-                raise PluginError("learner.update=step needs a trainer that can update within a sequence")
-            result = online.learn(batch, 1, self.context.update)
-        else:
-            result = online.learn(batch, self.config.chunk)
-        self._peak = online.peak
+        result, self._peak = stream(
+            self, batch, OnlinePass(self.network, self.signal, reduction=self.config.reduction)
+        )
         return result
 
-    def signal(self, chunk: Chunk) -> list[Tensor]:
-        """Return L_t = B_l y* `[K, B, n]` per hidden layer, on the scale of the mean loss (1 / (T B))."""
+    def signal(self, chunk: Chunk) -> list[Signal]:
+        """Return L_t = B_l y*_t `[K, B, n]` per hidden layer, on the scale of the loss."""
+        from workbench.rules.online import Signal
+
         steps = chunk.error.shape[0]
-        return [(chunk.scale * (chunk.one_hot @ matrix.T)).expand(steps, -1, -1) for matrix in self.feedback]
+        return [Signal(now=(chunk.goal @ matrix.T).expand(steps, -1, -1)) for matrix in self.feedback]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the feedback matrices."""
@@ -121,14 +105,10 @@ class OSTTP(Rule):
 
     def memory(self, steps: int, batch: int) -> MemoryCost:
         """See `Rule.memory`."""
-        from workbench.cost.memory import chunk_activations, eligibility_traces, trained_cost
+        from workbench.cost.memory import online_cost
 
-        chunk = 1 if self.config.update == "step" else min(self.config.chunk, steps)
-        return trained_cost(self.network, self.config.optimiser, self.config.momentum) + MemoryCost(
-            activations=chunk_activations(self.network, chunk, batch),
-            traces=eligibility_traces(self.network, batch, carried=chunk < steps),
-            other=sum(matrix.numel() * matrix.element_size() for matrix in self.feedback),
-        )
+        held = sum(matrix.numel() * matrix.element_size() for matrix in self.feedback)
+        return online_cost(self.network, self.config, steps, batch) + MemoryCost(other=held)
 
     def live_memory(self) -> MemoryCost:
         """Return the largest chunk of the last step: its activations and traces."""

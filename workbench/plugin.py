@@ -97,6 +97,10 @@ class LearnerConfig(PluginConfig):
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="learning rate within a task: constant, or falling to zero along a half cosine"
     )
+    reduction: Literal["mean", "sum"] = Field(
+        "mean",
+        description="a loss of every step is averaged over the scored steps, or summed over each sequence",
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from workbench.backbones.lif import LIFBackbone, LIFConfig
 from workbench.cost.measure import SavedTensors
 from workbench.errors import PluginError
 from workbench.plugin import SequenceBatch
-from workbench.rules.online import OnlinePass
+from workbench.rules.online import OnlinePass, Signal
 
 HIDDEN = ("hidden.0.synapse.weight", "hidden.1.synapse.weight")
 SETTINGS = [
@@ -155,7 +155,7 @@ class InOrder:
 
     def __call__(self, chunk):
         first, self.step = self.step, self.step + chunk.error.shape[0]
-        return [value[first : self.step] for value in self.values]
+        return [Signal(now=value[first : self.step]) for value in self.values]
 
 
 @pytest.mark.parametrize("chunk", [1, 7, STEPS])

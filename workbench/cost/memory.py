@@ -5,9 +5,12 @@ T steps, batch B, layer l with m_l inputs and n_l units, C classes, w bytes a nu
 
 from __future__ import annotations
 
+import torch
+
 from workbench.backbones.network import Layer, Network
 from workbench.plugin import MemoryCost
 from workbench.rules.eligibility import presynaptic_groups
+from workbench.rules.settings import OnlineConfig
 
 
 def word(network: Network) -> int:
@@ -59,22 +62,72 @@ def chunk_activations(network: Network, chunk: int, batch: int) -> int:
     return word(network) * (batch * (chunk * per_step + handed_over) + constrained)
 
 
-def eligibility_traces(network: Network, batch: int, *, carried: bool) -> int:
-    """Traces carried between chunks: w B sum over layers of (D or S n_l) x presynaptic width, none if T fits a chunk.
+def eligibility_traces(
+    network: Network, batch: int, *, carried: bool, filtered: bool = False, full: bool = False
+) -> int:
+    """Traces carried between chunks: w B sum over layers of rows x presynaptic width, none if T fits a chunk.
 
-    D distinct constant decays (presynaptic form) or S n_l (synaptic form); the width counts inputs, a bias as one more,
-    and the layer's own units for a recurrent synapse. Each trained cell parameter adds S n_l.
+    The width counts inputs, a bias as one more, and the layer's own units for a recurrent synapse. Rows: D distinct
+    constant decays (presynaptic form), S n_l (synaptic form) or, in full, (S + 1) n_l n_l; S is one more for layers
+    that a leaky readout reads if traces are filtered. A trained cell parameter adds as many numbers as a width of one.
     """
     if not carried:
         return 0
-    return word(network) * batch * sum(_trace_numbers(layer) for layer in network.layers)
+    hidden = network.layers[:-1]
+    read = set(hidden if network.reads_all else hidden[-1:]) if filtered and _leaky(network) else set()
+    numbers = sum(_trace_numbers(layer, filtered=layer in read, full=full) for layer in network.layers)
+    return word(network) * batch * numbers
 
 
-def _trace_numbers(layer: Layer) -> int:
-    width = layer.inputs
-    width += 1 if layer.synapse.bias is not None else 0
-    width += layer.units if layer.recurrent is not None else 0
-    states = layer.cell.state_size * layer.units
-    groups = presynaptic_groups(layer)
-    rows = groups[0].numel() if groups is not None else states
-    return rows * width + states * len(layer.cell.trained())
+def leak_traces(network: Network, batch: int, *, carried: bool) -> int:
+    """Presynaptic traces of OTTT: w B sum over layers of D distinct leaks x presynaptic width, none without leak."""
+    if not carried:
+        return 0
+    numbers = 0
+    for layer in network.layers:
+        with torch.no_grad():
+            leak = layer.cell.leak(layer.cell_parameters())
+        if leak is None:
+            numbers += _trace_numbers(layer)
+        elif bool((leak > 0).any()):
+            numbers += torch.unique(leak).numel() * _width(layer)
+    return word(network) * batch * numbers
+
+
+def online_cost(
+    network: Network,
+    config: OnlineConfig,
+    steps: int,
+    batch: int,
+    *,
+    filtered: bool = False,
+    full: bool = False,
+) -> MemoryCost:
+    """Cost of a rule with eligibility traces: parameters, optimiser, one chunk's activations, traces carried."""
+    chunk = min(config.steps_at_once, steps)
+    return trained_cost(network, config.optimiser, config.momentum) + MemoryCost(
+        activations=chunk_activations(network, chunk, batch),
+        traces=eligibility_traces(network, batch, carried=chunk < steps, filtered=filtered, full=full),
+    )
+
+
+def _leaky(network: Network) -> bool:
+    with torch.no_grad():
+        leak = network.readout.cell.leak(network.readout.cell_parameters())
+    return leak is not None and bool((leak > 0).any())
+
+
+def _width(layer: Layer) -> int:
+    """Presynaptic numbers that a unit reads."""
+    width = layer.inputs + (1 if layer.synapse.bias is not None else 0)
+    return width + (layer.units if layer.recurrent is not None else 0)
+
+
+def _trace_numbers(layer: Layer, *, filtered: bool = False, full: bool = False) -> int:
+    states = layer.cell.state_size + (1 if filtered else 0)
+    trained = len(layer.cell.trained())
+    if full and layer.recurrent is not None:
+        return (states + 1) * layer.units**2 * (_width(layer) + trained)
+    groups = None if filtered else presynaptic_groups(layer)
+    rows = groups[0].numel() if groups is not None else states * layer.units
+    return rows * _width(layer) + states * layer.units * trained

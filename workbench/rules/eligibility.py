@@ -26,12 +26,18 @@ from workbench.neurons.trajectory import Adjoint, Trajectory
 
 
 @dataclass
-class _Presynaptic:
+class PresynapticTrace:
     """Traces `[D, B, in]` of one synapse for D distinct decays; `group` `[N]` tells each unit's."""
 
     decays: Tensor
     group: Tensor
     trace: Tensor
+
+    @staticmethod
+    def zero(decay: Tensor, source: Tensor) -> PresynapticTrace:
+        """Return an empty trace for units with `decay` `[N]` of presynaptic activity `[K, B, in]`."""
+        decays, group = torch.unique(decay, return_inverse=True)
+        return PresynapticTrace(decays, group, source.new_zeros(decays.numel(), *source.shape[1:]))
 
     def credit(self, owed: Tensor) -> Tensor:
         """Return sum_b owed[b, n] e[group(n), b, :], `[N, in]`, for `owed` `[1, B, N]`."""
@@ -54,7 +60,7 @@ class _Presynaptic:
 
 
 @dataclass
-class _Synaptic:
+class SynapticTrace:
     """Traces `[S, B, N, in]` of one synapse; until the first `advance` they are zero and the memory is not filled."""
 
     trace: Tensor
@@ -83,15 +89,41 @@ class _Synaptic:
             torch.baddbmm(self.trace[s], drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
 
 
+Sources = dict[str, tuple[Tensor, Tensor]]
+"""By name: the parameter of a synapse and the presynaptic activity `[K, B, in]` that it carries."""
+
+
+def sources_of(layer: Layer, activity: Tensor, before: Tensor | None) -> Sources:
+    """Return the layer's synapses: feed-forward, bias (activity one) and recurrent, as far as there are any."""
+    sources = {"synapse": (layer.synapse.weight, activity)}
+    if layer.synapse.bias is not None:
+        sources["bias"] = (layer.synapse.bias, activity.new_ones(*activity.shape[:2], 1))
+    recurrent = layer.recurrent_weight()
+    if recurrent is not None:
+        assert before is not None
+        sources["recurrent"] = (recurrent, before)
+    return sources
+
+
+def accumulate_cell_parameters(layer: Layer, gradients: dict[str, Tensor]) -> None:
+    """Bring gradients `[N]` of the cell's constrained parameters back to the stored ones, adding to `.grad`."""
+    with torch.enable_grad():
+        constrained = layer.cell_parameters()
+    chosen = {name: value for name, value in constrained.items() if value.requires_grad}
+    torch.autograd.backward(list(chosen.values()), [gradients[name] for name in chosen])
+
+
 class LayerEligibility:
     """The traces of one layer while a batch of sequences streams through it.
 
     `accumulate` adds the gradients of a chunk to `.grad` and carries the traces to the next chunk.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, *, presynaptic: bool = True) -> None:
+        """`presynaptic`: whether the presynaptic form may be taken; not if the trajectories are filtered."""
         self.layer = layer
-        self.traces: dict[str, _Presynaptic | _Synaptic] = {}
+        self.presynaptic = presynaptic
+        self.traces: dict[str, PresynapticTrace | SynapticTrace] = {}
         self.parameter_traces: dict[str, Tensor] = {}
 
     def accumulate(
@@ -103,29 +135,15 @@ class LayerEligibility:
         step earlier (recurrent synapse), or None. last: nothing follows, so no trace needs to be carried on.
         """
         adjoint = trajectory.adjoint(signal)
-        sources = {"synapse": activity}
-        if self.layer.synapse.bias is not None:
-            sources["bias"] = activity.new_ones(*activity.shape[:2], 1)
-        if before is not None:
-            sources["recurrent"] = before
-        for name, source in sources.items():
+        sources = sources_of(self.layer, activity, before)
+        for name, (parameter, source) in sources.items():
             gradient = adjoint.currents.flatten(0, 1).T @ source.flatten(0, 1)
             if name in self.traces:
                 gradient += self.traces[name].credit(adjoint.state)
-            _add_gradient(self._parameter(name), gradient)
+            add_gradient(parameter, gradient)
         self._accumulate_cell(adjoint)
         if not last:
             self._carry(trajectory, adjoint, sources)
-
-    def _parameter(self, name: str) -> Tensor:
-        parameters: dict[str, Tensor | None] = {
-            "synapse": self.layer.synapse.weight,
-            "bias": self.layer.synapse.bias,
-            "recurrent": self.layer.recurrent_weight(),
-        }
-        parameter = parameters[name]
-        assert parameter is not None
-        return parameter
 
     def _accumulate_cell(self, adjoint: Adjoint) -> None:
         """Bring the gradients of the cell's constrained parameters back to the stored ones."""
@@ -134,21 +152,18 @@ class LayerEligibility:
         gradients = {name: value.sum(0) for name, value in adjoint.parameters.items()}
         for name, trace in self.parameter_traces.items():
             gradients[name] = gradients[name] + (adjoint.state * trace).sum((0, 1))
-        with torch.enable_grad():
-            constrained = self.layer.cell_parameters()
-        chosen = {name: value for name, value in constrained.items() if value.requires_grad}
-        torch.autograd.backward(list(chosen.values()), [gradients[name] for name in chosen])
+        accumulate_cell_parameters(self.layer, gradients)
 
-    def _carry(self, trajectory: Trajectory, adjoint: Adjoint, sources: dict[str, Tensor]) -> None:
+    def _carry(self, trajectory: Trajectory, adjoint: Adjoint, sources: Sources) -> None:
         trained = self.layer.cell.trained()
-        for name, source in sources.items():
+        for name, (_, source) in sources.items():
             if name not in self.traces:
-                self.traces[name] = _new_trace(self.layer, adjoint.state, source)
-        presynaptic = all(isinstance(trace, _Presynaptic) for trace in self.traces.values())
+                self.traces[name] = self._new_trace(adjoint.state, source)
+        presynaptic = all(isinstance(trace, PresynapticTrace) for trace in self.traces.values())
         transport = trajectory.transport() if trained or not presynaptic else None
-        for name, source in sources.items():
+        for name, (_, source) in sources.items():
             trace = self.traces[name]
-            if isinstance(trace, _Presynaptic):
+            if isinstance(trace, PresynapticTrace):
                 trace.advance(source)
             else:
                 assert transport is not None
@@ -157,6 +172,16 @@ class LayerEligibility:
             for name, drive in transport.parameters.items():
                 carried = self.parameter_traces.get(name, torch.zeros_like(drive))
                 self.parameter_traces[name] = (transport.product * carried).sum(1) + drive
+
+    def _new_trace(self, state: Tensor, source: Tensor) -> PresynapticTrace | SynapticTrace:
+        """Return an empty trace of the layer for one source of presynaptic activity."""
+        states, batch, units = state.shape
+        width = source.shape[2]
+        groups = presynaptic_groups(self.layer) if self.presynaptic else None
+        if groups is None:
+            return SynapticTrace(source.new_empty(states, batch, units, width))
+        decays, group = groups
+        return PresynapticTrace(decays, group, source.new_zeros(decays.numel(), batch, width))
 
     def bytes(self) -> int:
         """Bytes that the carried traces occupy now."""
@@ -178,18 +203,8 @@ def presynaptic_groups(layer: Layer) -> tuple[Tensor, Tensor] | None:
     return (decays, group) if decays.numel() < layer.units else None
 
 
-def _new_trace(layer: Layer, state: Tensor, source: Tensor) -> _Presynaptic | _Synaptic:
-    """Return an empty trace of the layer for one source of presynaptic activity."""
-    states, batch, units = state.shape
-    width = source.shape[2]
-    groups = presynaptic_groups(layer)
-    if groups is None:
-        return _Synaptic(source.new_empty(states, batch, units, width))
-    decays, group = groups
-    return _Presynaptic(decays, group, source.new_zeros(decays.numel(), batch, width))
-
-
-def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    """Add `gradient`, reshaped, to `parameter.grad`."""
     gradient = gradient.reshape(parameter.shape)
     if parameter.grad is None:
         parameter.grad = gradient

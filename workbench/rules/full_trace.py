@@ -9,6 +9,10 @@ c, k_t the within-unit derivatives of `workbench/neurons/trajectory.py`:
     dE/dW[ij]     = sum_t,k L_t[k] e_t[k, ij]
 
 the exact recursion of OSTL (Bohnstingl et al. 2022, eqs. for eps and e). The diagonal form keeps k = i alone.
+
+`FullCredit` computes the same sum chunk by chunk. With z and y of all units as one vector v, v_t = A_t v_{t-1} +
+D_t x_t; inside a chunk the sum is an adjoint scan, and the trace is carried once per chunk, P = A_K ... A_1 times the
+trace plus sum_t (A_K ... A_{t+1} D_t) x_t, one matrix product. With chunks of one step this is the recursion above.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ import torch
 from torch import Tensor
 
 from workbench.backbones.network import Layer
-from workbench.neurons.trajectory import LinearisedTrajectory
+from workbench.neurons.trajectory import LinearisedTrajectory, Trajectory
+from workbench.rules.eligibility import accumulate_cell_parameters, add_gradient, sources_of
+from workbench.rules.filtered import FilteredTrajectory
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class FullTraceGradients:
 
 @torch.no_grad()
 def full_trace_gradients(layer: Layer, activity: Tensor, signal: Tensor) -> FullTraceGradients:
-    """Return exact gradients of a recurrent layer under the learning signal dE/dy.
+    """Return exact gradients of a recurrent layer under the learning signal dE/dy, by the recursion step by step.
 
     activity: `[T, B, in]`. signal: `[T, B, N]`. Memory is S B N^2 (in + N) numbers: keep the layer small.
     Raises ValueError if the layer has no recurrent synapse, where the plain traces are exact already.
@@ -64,3 +70,100 @@ def full_trace_gradients(layer: Layer, activity: Tensor, signal: Tensor) -> Full
         gradient += torch.einsum("bk,bkij->ij", signal[t], e)
     inputs = activity.shape[2]
     return FullTraceGradients(gradient[:, :inputs], gradient[:, inputs:])
+
+
+class FullCredit:
+    """Exact gradients of one recurrent layer from three-index traces `[B, (S + 1) N, N, width]`, in chunks."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        weight = layer.recurrent_weight()
+        if weight is None:
+            raise ValueError("the layer has no recurrent synapse; its ordinary eligibility traces are exact")
+        self.recurrent = weight.detach()
+        self.trace: Tensor | None = None
+        self.parameter_traces: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def accumulate(
+        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+    ) -> None:
+        """Add the chunk's gradients to `.grad`; see `LayerEligibility.accumulate`."""
+        assert before is not None
+        record = trajectory.linearised()
+        currents, owed, by_parameter = self._adjoint(record, trajectory, signal)
+        sources = sources_of(self.layer, activity, before)
+        joined = torch.cat([source for _, source in sources.values()], dim=2)
+        gradient = currents.flatten(0, 1).T @ joined.flatten(0, 1)
+        if self.trace is not None:
+            gradient += torch.einsum("bv,bvij->ij", owed, self.trace)
+        widths = [source.shape[2] for _, source in sources.values()]
+        for (parameter, _), part in zip(sources.values(), torch.split(gradient, widths, dim=1), strict=True):
+            add_gradient(parameter, part)
+        if self.layer.cell.trained():
+            for name, trace in self.parameter_traces.items():
+                by_parameter[name] = by_parameter[name] + torch.einsum("bv,bvi->i", owed, trace)
+            accumulate_cell_parameters(self.layer, by_parameter)
+        if not last:
+            self._carry(record, joined)
+
+    def _adjoint(
+        self, record: LinearisedTrajectory, trajectory: Trajectory, signal: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return dE/dI `[K, B, N]`, what the chunk owes to the past `[B, (S + 1) N]`, and gradients `[N]` by name."""
+        filtered = isinstance(trajectory, FilteredTrajectory)
+        on_output = trajectory.now if isinstance(trajectory, FilteredTrajectory) else signal
+        later = torch.zeros_like(record.drive[0])
+        fed_back = torch.zeros_like(record.direct[0])
+        currents = torch.empty_like(record.direct)
+        sums = {name: torch.zeros_like(fed_back) for name in record.parameter_drive}
+        for t in reversed(range(len(signal))):
+            if filtered:
+                later[-1] += signal[t]
+            total = fed_back if on_output is None else fed_back + on_output[t]
+            currents[t] = (record.drive[t] * later).sum(0) + record.direct[t] * total
+            for name, drive in record.parameter_drive.items():
+                sums[name] += (drive[t] * later).sum(0) + record.parameter_direct[name][t] * total
+            later = (record.transition[t] * later[:, None]).sum(0) + record.reach[t] * total
+            fed_back = currents[t] @ self.recurrent
+        owed = torch.cat([*later, fed_back], dim=-1)
+        return currents, owed, {name: value.sum(0) for name, value in sums.items()}
+
+    def _carry(self, record: LinearisedTrajectory, joined: Tensor) -> None:
+        """Carry the traces over the chunk: multiply up the transitions from its end."""
+        steps, size, batch, units = record.drive.shape
+        rows = (size + 1) * units
+        # product [B, rows, (S + 1), N]: derivative of the vector at the end by the vector at step t.
+        product = torch.eye(rows).to(joined).reshape(rows, size + 1, units).expand(batch, -1, -1, -1)
+        drives = joined.new_empty(batch, rows, units, steps)
+        fresh = {name: joined.new_zeros(batch, rows, units) for name in self._carried_parameters(record)}
+        for t in reversed(range(steps)):
+            states, output = product[:, :, :size], product[:, :, size]
+            drive = torch.einsum("brsk,sbk->brk", states, record.drive[t])
+            drive = drive + output * record.direct[t][:, None]
+            drives[..., t] = drive
+            for name, value in fresh.items():
+                value += torch.einsum("brsk,sbk->brk", states, record.parameter_drive[name][t])
+                value += output * record.parameter_direct[name][t][:, None]
+            earlier = torch.empty_like(product)
+            earlier[:, :, :size] = torch.einsum("brsk,sqbk->brqk", states, record.transition[t])
+            earlier[:, :, :size] += torch.einsum("brk,qbk->brqk", output, record.reach[t])
+            earlier[:, :, size] = drive @ self.recurrent
+            product = earlier
+        grown = drives.reshape(batch, rows * units, steps) @ joined.transpose(0, 1)
+        grown = grown.reshape(batch, rows, units, -1)
+        matrix = product.reshape(batch, rows, rows)
+        if self.trace is not None:
+            grown += (matrix @ self.trace.reshape(batch, rows, -1)).reshape(grown.shape)
+        self.trace = grown
+        for name, value in fresh.items():
+            carried = self.parameter_traces.get(name)
+            self.parameter_traces[name] = value if carried is None else value + matrix @ carried
+
+    def _carried_parameters(self, record: LinearisedTrajectory) -> list[str]:
+        return list(record.parameter_drive) if self.layer.cell.trained() else []
+
+    def bytes(self) -> int:
+        """Bytes that the carried traces occupy now."""
+        held = [] if self.trace is None else [self.trace]
+        return sum(t.numel() * t.element_size() for t in [*held, *self.parameter_traces.values()])

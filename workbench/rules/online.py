@@ -1,43 +1,70 @@
 """One pass of an online rule: chunks of a sequence run forward once, and every layer learns from its own traces.
 
-OSTTP, OSTL and e-prop share this pass and differ only in the learning signal of the hidden layers. No autograd graph
-is kept, and memory does not depend on the length of the sequence.
+OSTTP, OSTL, e-prop, OTTT and SLTT share this pass. They differ in two things only: the learning signal that reaches a
+hidden layer, and how a layer's traces move in time (its *credit*). No autograd graph is kept, and memory does not
+depend on the length of the sequence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from workbench.backbones.network import Network
+from workbench.backbones.network import Layer, Network
 from workbench.cost.measure import storage_bytes
 from workbench.neurons.trajectory import Trajectory
 from workbench.plugin import MemoryCost, SequenceBatch, StepResult
 from workbench.rules.eligibility import LayerEligibility
-from workbench.rules.loss import masked, step_errors
+from workbench.rules.filtered import FilteredTrajectory
+from workbench.rules.loss import Reduction, goals, masked, normaliser, step_errors
 
 
 @dataclass(frozen=True)
 class Chunk:
     """A stretch of K steps after its forward pass: what a learning signal may look at.
 
-    one_hot: `[B, C]` targets. error: `[K, B, C]` dE/do of the readout, softmax(o) - y*, divided by T B.
-    scale: 1 / (T B), for signals that do not come from the error. trajectories: one per hidden layer.
+    goal: `[1 or K, B, C]` targets y*, on the scale of the loss (divided by T B, say), 0 where a step is not scored.
+    error: `[K, B, C]` dE/do of the readout on the same scale. trajectories: one per hidden layer.
     """
 
     network: Network
-    one_hot: Tensor
+    goal: Tensor
     error: Tensor
-    scale: float
     trajectories: list[Trajectory]
 
 
-LearningSignal = Callable[[Chunk], list[Tensor]]
-"""Returns dE/dy `[K, B, N]` for each hidden layer."""
+@dataclass(frozen=True)
+class Signal:
+    """dE/dy of one hidden layer, in two parts, either of which may be missing.
+
+    now: `[K, B, N]` acts at its own step. through_readout: `[K, B, N]` dE/do carried to the units; with a leaky readout
+    it acts on all earlier outputs too, by powers of the leak (the filtered trace of e-prop).
+    """
+
+    now: Tensor | None = None
+    through_readout: Tensor | None = None
+
+
+LearningSignal = Callable[[Chunk], list[Signal]]
+"""Returns the signal of each hidden layer."""
+
+
+class Credit(Protocol):
+    """How one layer turns learning signals into gradients, with what it carries from chunk to chunk."""
+
+    def accumulate(
+        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+    ) -> None:
+        """Add the chunk's gradients to `.grad` of the layer's parameters and carry what is needed on."""
+        ...
+
+    def bytes(self) -> int:
+        """Bytes that are carried now."""
+        ...
 
 
 def stretches(steps: int, chunk: int) -> Iterator[tuple[int, int]]:
@@ -51,46 +78,74 @@ def stretches(steps: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 class OnlinePass:
-    """State of one batch of sequences while it streams through the network."""
+    """State of one batch of sequences while it streams through the network.
 
-    def __init__(self, network: Network, signal: LearningSignal) -> None:
+    signal: the learning signal of the hidden layers. credit: makes the credit of a layer, by default its exact
+    eligibility traces. leak: decay of the readout by which `Signal.through_readout` is filtered, 0 for not at all.
+    chosen: `[T]` bool, the steps whose error is learned from, None for all.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        signal: LearningSignal,
+        *,
+        credit: Callable[[Layer], Credit] = LayerEligibility,
+        leak: float = 0.0,
+        reduction: Reduction = "mean",
+        chosen: Tensor | None = None,
+    ) -> None:
         self.network = network
         self.signal = signal
+        self.credit = credit
+        self.leak = leak
+        self.reduction = reduction
+        self.chosen = chosen
         self.states: list[Tensor] = []
-        self.eligibility: list[LayerEligibility] = []
+        self.credits: list[Credit] = []
+        self.filtered: list[Tensor] = []
         self.peak = MemoryCost()
 
     @torch.no_grad()
     def learn(self, batch: SequenceBatch, chunk: int, update: Callable[[], None] | None = None) -> StepResult:
         """Stream the batch in chunks of `chunk` steps, adding to `.grad`; `update` is called after each chunk.
 
-        The loss is the mean cross-entropy over steps and samples; nothing returned carries a graph.
+        The loss is that of `sequence_loss` at every step; nothing returned carries a graph.
         """
         steps, size = batch.inputs.shape[:2]
-        one_hot = functional.one_hot(batch.targets, self.network.classes).to(self._dtype())
+        weight: Tensor = self.network.readout.synapse.weight
+        goal = goals(batch, self.network.classes, weight.dtype)
+        scale = 1.0 / normaliser(batch, self.reduction)
         self.states = self.network.initial_states(size)
-        self.eligibility = [LayerEligibility(layer) for layer in self.network.layers]
-        total = one_hot.new_zeros(())
-        summed = torch.zeros_like(one_hot)
+        self.credits = [self.credit(layer) for layer in self.network.layers]
+        total = weight.new_zeros(())
+        summed = weight.new_zeros(size, self.network.classes)
+        counted = weight.new_zeros(size)
         for first, last in stretches(steps, chunk):
-            inputs = batch.inputs[first:last].to(self._dtype())
-            loss, outputs = self._chunk(
-                inputs, one_hot, batch.class_mask, 1.0 / (steps * size), last == steps
-            )
+            scored = None if batch.scored is None else batch.scored[first:last].to(weight.dtype)
+            wanted = goal if len(goal) == 1 else goal[first:last]
+            chosen = None if self.chosen is None else self.chosen[first:last]
+            inputs = batch.inputs[first:last].to(weight.dtype)
+            loss, outputs = self._chunk(inputs, wanted, batch, scored, chosen, scale, last == steps)
             total += loss
-            summed += outputs
+            summed += outputs.sum(0) if scored is None else (outputs * scored[..., None]).sum(0)
+            counted += (last - first) if scored is None else scored.sum(0)
             if update is not None:
                 update()
-        return StepResult(total / (steps * size), masked(summed / steps, batch.class_mask))
-
-    def _dtype(self) -> torch.dtype:
-        weight: Tensor = self.network.readout.synapse.weight
-        return weight.dtype
+        logits = summed / counted.clamp(min=1.0)[:, None]
+        return StepResult(total * scale, masked(logits, batch.class_mask))
 
     def _chunk(
-        self, inputs: Tensor, one_hot: Tensor, mask: Tensor | None, scale: float, last: bool
+        self,
+        inputs: Tensor,
+        goal: Tensor,
+        batch: SequenceBatch,
+        scored: Tensor | None,
+        chosen: Tensor | None,
+        scale: float,
+        last: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Run one chunk and learn from it; returns the summed loss and the readout summed over its steps `[B, C]`."""
+        """Run one chunk and learn from it; returns the summed loss and the readout `[K, B, C]`."""
         activity = inputs
         activities: list[Tensor] = []
         before: list[Tensor | None] = []
@@ -103,17 +158,31 @@ class OnlinePass:
             before.append(layer.one_step_earlier(self.states[index], trajectory.outputs))
             trajectories.append(trajectory)
             activity = trajectory.outputs
-        loss, error = step_errors(activity, one_hot, mask)
+        loss, error = step_errors(activity, goal, batch, scored)
         error *= scale
-        signals = [*self.signal(Chunk(self.network, one_hot, error, scale, trajectories[:-1])), error]
-        for index, eligibility in enumerate(self.eligibility):
-            eligibility.accumulate(
-                trajectories[index], signals[index], activities[index], before[index], last=last
-            )
+        goal = goal * scale if scored is None else goal * (scale * scored)[..., None]
+        if chosen is not None:
+            error *= chosen[:, None, None]
+            goal = goal * chosen[:, None, None]
+        signals = self.signal(Chunk(self.network, goal, error, trajectories[:-1]))
+        for index, credit in enumerate(self.credits):
+            trajectory, signal = trajectories[index], error
+            if index < len(signals):
+                trajectory, signal = self._filtered(trajectory, signals[index])
+            credit.accumulate(trajectory, signal, activities[index], before[index], last=last)
         self._note_peak(activities, before, trajectories, error)
         # A copy, so that the chunk's buffers are free before the next chunk allocates its own.
         self.states = [trajectory.state.clone() for trajectory in trajectories]
-        return loss, activity.sum(0)
+        return loss, activity
+
+    def _filtered(self, trajectory: Trajectory, signal: Signal) -> tuple[Trajectory, Tensor]:
+        """Return the trajectory that the credit sees and the signal on it, the readout's leak included if asked."""
+        if self.leak and signal.through_readout is not None:
+            return FilteredTrajectory(trajectory, self.leak, signal.now), signal.through_readout
+        parts = [part for part in (signal.now, signal.through_readout) if part is not None]
+        if not parts:
+            return trajectory, torch.zeros_like(trajectory.outputs)
+        return trajectory, parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def _note_peak(
         self,
@@ -126,7 +195,7 @@ class OnlinePass:
         held = [*activities, error, *self.states, *(tensor for tensor in before if tensor is not None)]
         held += [tensor for trajectory in trajectories for tensor in (trajectory.outputs, trajectory.state)]
         cost = MemoryCost(
-            activations=storage_bytes(held), traces=sum(trace.bytes() for trace in self.eligibility)
+            activations=storage_bytes(held), traces=sum(credit.bytes() for credit in self.credits)
         )
         if cost.total > self.peak.total:
             self.peak = cost

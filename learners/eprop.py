@@ -1,0 +1,165 @@
+"""e-prop, eligibility propagation (Bellec et al. 2020, Nat. Commun. 11:3625): local traces, broadcast errors.
+
+    e_t[i, j]    = dy_t[i]/ds_t[i] eps_t[i, j]       eligibility trace of synapse j -> i, within unit i
+    ebar_t       = kappa ebar_{t-1} + e_t            filtered by the decay kappa of the leaky readout
+    dE/dW[i, j]  = sum_t L_t[i] ebar_t[i, j]         L_t[i] = sum_c B[i, c] (softmax(o_t)[c] - y*[c])
+
+B_l `[N, C]` sends the readout's errors straight to every hidden layer: no error passes through another layer. Forms:
+
+    symmetric   B_l = the readout's weights on layer l; for a layer that the readout does not read, the product of the
+                weights on the way up (ours: the paper's units are all read)
+    random      B_l fixed, drawn from N(0, feedback_scale^2 / C)
+    adaptive    drawn likewise, then changed by every change of the readout's weights on the layer, both decaying:
+                B <- (1 - feedback_decay) B + (change of the readout's weights)^T, so that B comes to align with them
+
+Exact (symmetric) for one feed-forward layer and a readout with a single decay; a recurrent layer drops the terms
+between units. As for every rule here the weight decay of the readout itself is `learner.weight_decay`. Firing-rate
+regularisation, a separate loss in the paper, is not part of the rule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from workbench.lazy import lazy_module
+from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.rules.settings import OnlineConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from workbench.backbones.network import Network
+    from workbench.rules.online import Chunk, Signal
+else:
+    torch = lazy_module("torch")
+
+
+class EPropConfig(OnlineConfig):
+    """Settings of e-prop."""
+
+    lr: float = Field(3e-3, gt=0, description="learning rate at the start of each task")
+    feedback: Literal["symmetric", "random", "adaptive"] = Field(
+        "symmetric",
+        description="weights that carry errors back: the readout's own, fixed random, or adapting",
+    )
+    feedback_scale: float = Field(
+        1.0, gt=0, description="random and adaptive: B_l is drawn from N(0, scale^2 / C)"
+    )
+    feedback_decay: float = Field(
+        1e-5, ge=0, lt=1, description="adaptive: share of B_l that is lost with every batch"
+    )
+    readout_filter: bool = Field(True, description="filter traces by the decay of a leaky readout")
+
+
+class EProp(Rule):
+    """e-prop: eligibility traces and broadcast errors, feedback symmetric, random or adaptive."""
+
+    Config: ClassVar[type[PluginConfig]] = EPropConfig
+    config: EPropConfig
+
+    def setup(self, network: Network, context: RuleContext) -> None:
+        """Draw the feedback matrices B_l `[N, C]`, one per hidden layer, unless they are symmetric."""
+        super().setup(network, context)
+        self._peak = MemoryCost()
+        self.feedback: list[Tensor] = []
+        self.seen: Tensor | None = None
+        """Adaptive feedback: the readout's weights as they were when B was last changed."""
+        if self.config.feedback == "symmetric":
+            return
+        generator = context.streams.torch("feedback")
+        weight = network.readout.synapse.weight
+        deviation = self.config.feedback_scale / network.classes**0.5
+        for read in self._widths():
+            self.feedback.append(
+                (deviation * torch.randn(read, network.classes, generator=generator)).to(weight)
+            )
+        if self.config.feedback == "adaptive":
+            self.seen = weight.detach().clone()
+
+    def _widths(self) -> list[int]:
+        return [layer.units for layer in self.network.layers[:-1]]
+
+    def forward(self, batch: SequenceBatch) -> StepResult:
+        """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
+        from workbench.rules.credits import eligibility
+        from workbench.rules.online import OnlinePass
+        from workbench.rules.signals import readout_leak
+        from workbench.rules.streaming import stream
+
+        self._adapt()
+        leak = readout_leak(self.network) if self.config.readout_filter else 0.0
+        online = OnlinePass(
+            self.network,
+            self.signal,
+            credit=eligibility(self.network, filtered=leak > 0),
+            leak=leak,
+            reduction=self.config.reduction,
+        )
+        result, self._peak = stream(self, batch, online)
+        return result
+
+    def signal(self, chunk: Chunk) -> list[Signal]:
+        """Return L_t = B_l e_t `[K, B, N]` per hidden layer, e_t the readout's error."""
+        from workbench.rules.online import Signal
+
+        return [Signal(through_readout=chunk.error @ matrix.T) for matrix in self.matrices()]
+
+    def matrices(self) -> list[Tensor]:
+        """Return B_l `[N, C]` of each hidden layer as it is now."""
+        if self.config.feedback != "symmetric":
+            return self.feedback
+        from workbench.rules.signals import readout_weights
+
+        layers = self.network.layers
+        matrices: list[Tensor] = []
+        for index, weight in reversed(list(enumerate(readout_weights(self.network)))):
+            if weight is not None:
+                matrices.append(weight.detach().T)
+            else:
+                matrices.append(layers[index + 1].synapse.weight.detach().T @ matrices[-1])
+        return matrices[::-1]
+
+    @torch.no_grad()
+    def _adapt(self) -> None:
+        """Adaptive feedback: follow the readout's weights since the last batch."""
+        if self.seen is None:
+            return
+        from workbench.rules.signals import readout_weights
+
+        now = self.network.readout.synapse.weight.detach()
+        change = now - self.seen
+        parts = readout_weights(self.network, change)
+        kept = 1.0 - self.config.feedback_decay
+        self.feedback = [
+            kept * matrix if part is None else kept * matrix + part.T
+            for matrix, part in zip(self.feedback, parts, strict=True)
+        ]
+        self.seen = now.clone()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the feedback matrices and the readout's weights that they follow."""
+        state = {f"feedback.{index}": matrix for index, matrix in enumerate(self.feedback)}
+        return state if self.seen is None else {**state, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore them."""
+        self.feedback = [state[f"feedback.{index}"].to(old) for index, old in enumerate(self.feedback)]
+        if self.seen is not None:
+            self.seen = state["seen"].to(self.seen)
+
+    def memory(self, steps: int, batch: int) -> MemoryCost:
+        """See `Rule.memory`."""
+        from workbench.cost.memory import online_cost
+
+        held = [*self.feedback, *([] if self.seen is None else [self.seen])]
+        other = sum(tensor.numel() * tensor.element_size() for tensor in held)
+        return online_cost(
+            self.network, self.config, steps, batch, filtered=self.config.readout_filter
+        ) + MemoryCost(other=other)
+
+    def live_memory(self) -> MemoryCost:
+        """Return what the largest chunk of the last step held: its activations and traces."""
+        return self._peak

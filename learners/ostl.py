@@ -1,0 +1,91 @@
+"""OSTL, online spatio-temporal learning (Bohnstingl et al. 2022, arXiv 2007.12723): exact traces, errors of one step.
+
+With s_t `[N]` the state of layer l, y_t its output, theta a parameter and E_t the loss at step t:
+
+    eps_t = (ds_t/ds_{t-1}) eps_{t-1} + (ds_t/dy_{t-1}) e_{t-1} + direct derivative         trace of the state
+    e_t   = (dy_t/ds_t) eps_t + direct derivative                                           eligibility trace
+    dE/dtheta_l = sum_t L_t^l e_t,      L_t^l = dE_t/dy_t^l by back-propagation through the layers at step t alone
+
+Exact, equal to back-propagation through time, for one recurrent layer below any number of layers without memory; for
+stacked layers with memory the residual (an upper layer's answer in later steps) is dropped. A recurrent layer's traces:
+
+    traces=full      the three-index trace de_t[k]/dW[i, j], exact; B N^2 (in + N) numbers and N^3 (in + N) operations a
+                     chunk, for layers of up to a few hundred units
+    traces=diagonal  k = i alone, B N (in + N) numbers: what a unit does through other units is dropped
+
+`readout_filter` carries the leak of a leaky readout in the traces (see `workbench/rules/filtered.py`); with a readout
+without memory, the paper's case, it changes nothing. Code of the authors: IBM/ostl [C]; 88-150-88 units, batch 1 and
+plain sgd there, gradients summed over the steps of a sequence (`reduction=sum`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.rules.settings import OnlineConfig
+
+if TYPE_CHECKING:
+    from workbench.backbones.network import Network
+
+
+class OSTLConfig(OnlineConfig):
+    """Settings of OSTL."""
+
+    lr: float = Field(3e-3, gt=0, description="learning rate at the start of each task")
+    traces: Literal["diagonal", "full"] = Field(
+        "diagonal",
+        description="traces of recurrent layers: within each unit, or exact over all pairs of units",
+    )
+    readout_filter: bool = Field(
+        True, description="carry the leak of a leaky readout in the traces of the layers that it reads"
+    )
+
+
+class OSTL(Rule):
+    """Online spatio-temporal learning: BPTT's gradients forward in time, exact for one recurrent layer."""
+
+    Config: ClassVar[type[PluginConfig]] = OSTLConfig
+    config: OSTLConfig
+
+    def setup(self, network: Network, context: RuleContext) -> None:
+        """Bind the rule; see `Rule.setup`."""
+        super().setup(network, context)
+        self._peak = MemoryCost()
+
+    def forward(self, batch: SequenceBatch) -> StepResult:
+        """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
+        from workbench.rules.credits import eligibility
+        from workbench.rules.online import OnlinePass
+        from workbench.rules.signals import readout_leak, spatial_signals
+        from workbench.rules.streaming import stream
+
+        leak = readout_leak(self.network) if self.config.readout_filter else 0.0
+        online = OnlinePass(
+            self.network,
+            spatial_signals,
+            credit=eligibility(self.network, filtered=leak > 0, full=self.config.traces == "full"),
+            leak=leak,
+            reduction=self.config.reduction,
+        )
+        result, self._peak = stream(self, batch, online)
+        return result
+
+    def memory(self, steps: int, batch: int) -> MemoryCost:
+        """See `Rule.memory`."""
+        from workbench.cost.memory import online_cost
+
+        return online_cost(
+            self.network,
+            self.config,
+            steps,
+            batch,
+            filtered=self.config.readout_filter,
+            full=self.config.traces == "full",
+        )
+
+    def live_memory(self) -> MemoryCost:
+        """Return what the largest chunk of the last step held: its activations and traces."""
+        return self._peak

@@ -1,0 +1,94 @@
+"""The trace filter of a leaky readout: a unit's output seen through the leak of the readout it drives.
+
+A readout o_t = kappa o_{t-1} + W y_t answers to all earlier outputs of a unit. Seen from the unit, the error at o_t
+acts on the filtered output f_t = kappa f_{t-1} + y_t, one more state variable, and the eligibility trace to use is the
+filtered one, ebar_t = kappa ebar_{t-1} + e_t (Bellec et al. 2020, e-prop, where the filter is part of the rule).
+With L_t the signal on f_t and M_t the signal that acts on y_t alone, dE/dy_t = M_t + sum_{s >= t} kappa^(s-t) L_s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Trajectory, Transport
+
+
+@dataclass(frozen=True)
+class FilteredTrajectory:
+    """A trajectory with the filtered output as last state variable; `adjoint` takes the signal on the filtered output.
+
+    inner: the layer's own trajectory. leak: kappa in (0, 1). now: `[T, B, N]` signal on the unfiltered output, or None.
+    """
+
+    inner: Trajectory
+    leak: float
+    now: Tensor | None = None
+
+    @property
+    def outputs(self) -> Tensor:
+        """Outputs before the filter, `[T, B, N]`."""
+        return self.inner.outputs
+
+    @property
+    def state(self) -> Tensor:
+        """State of the layer itself after the last step, `[S, B, N]`."""
+        return self.inner.state
+
+    def adjoint(self, signal: Tensor) -> Adjoint:
+        """Return the gradients under `signal` `[T, B, N]` on the filtered output; `state` is `[S + 1, B, N]`."""
+        summed = signal.clone()
+        for t in reversed(range(len(summed) - 1)):
+            summed[t] += self.leak * summed[t + 1]
+        owed = self.leak * summed[0]
+        if self.now is not None:
+            summed += self.now
+        adjoint = self.inner.adjoint(summed)
+        return Adjoint(adjoint.currents, torch.cat([adjoint.state, owed[None]]), adjoint.parameters)
+
+    def transport(self) -> Transport:
+        """Return how the traces of the state and of the filtered output are carried, `[S + 1]` state variables."""
+        inner = self.inner.transport()
+        steps, size = inner.drive.shape[:2]
+        # What the filtered output at the end owes to the stretch is an adjoint of its own.
+        powers = self.leak ** torch.arange(steps - 1, -1, -1).to(self.outputs)
+        weights = powers[:, None, None].expand_as(self.outputs).contiguous()
+        reach = self.inner.adjoint(weights)
+        product = inner.product.new_zeros(size + 1, size + 1, *inner.product.shape[2:])
+        product[:size, :size] = inner.product
+        product[size, :size] = reach.state
+        product[size, size] = self.leak**steps
+        drive = torch.cat([inner.drive, reach.currents[:, None]], dim=1)
+        parameters = {
+            name: torch.cat([value, reach.parameters[name][None]]) for name, value in inner.parameters.items()
+        }
+        return Transport(product, drive, parameters)
+
+    def instantaneous(self, signal: Tensor) -> Tensor:
+        """Return dE/dI_t through the same step only."""
+        return self.inner.instantaneous(signal)
+
+    def linearised(self) -> LinearisedTrajectory:
+        """Return the derivatives with the filtered output as one more state variable; the output is the layer's own."""
+        inner = self.inner.linearised()
+        steps, size, _, batch, units = inner.transition.shape
+        transition = inner.transition.new_zeros(steps, size + 1, size + 1, batch, units)
+        transition[:, :size, :size] = inner.transition
+        transition[:, size, :size] = inner.reach
+        transition[:, size, size] = self.leak
+        return LinearisedTrajectory(
+            outputs=inner.outputs,
+            state=inner.state,
+            transition=transition,
+            drive=torch.cat([inner.drive, inner.direct[:, None]], dim=1),
+            reach=torch.cat([inner.reach, torch.zeros_like(inner.reach[:, :1])], dim=1),
+            direct=inner.direct,
+            parameter_drive={
+                name: torch.cat([value, inner.parameter_direct[name][:, None]], dim=1)
+                for name, value in inner.parameter_drive.items()
+            },
+            parameter_direct=inner.parameter_direct,
+            own=inner.own,
+        )

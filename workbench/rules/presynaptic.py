@@ -1,0 +1,79 @@
+"""Credit through traces of presynaptic activity alone: OTTT, and SLTT as the limit in which nothing is remembered.
+
+    delta_t = L_t dy_t/dI_t                          instantaneous, at the synapse's own step
+    a_t     = leak a_{t-1} + x_t                     presynaptic trace, one number per input (and distinct leak)
+    dE/dW   = sum_t delta_t a_t^T                    with leak = 0: sum_t delta_t x_t^T
+
+Sources: Xiao et al. 2022 (OTTT, arXiv 2210.04195), Meng et al. 2023 (SLTT, arXiv 2302.14311). The leak is the linear
+decay of the postsynaptic cell, its reset left out. Inside a chunk the sum is a matrix product, as in `eligibility.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.backbones.network import Layer
+from workbench.neurons.trajectory import Trajectory
+from workbench.rules.eligibility import (
+    LayerEligibility,
+    PresynapticTrace,
+    accumulate_cell_parameters,
+    add_gradient,
+    sources_of,
+)
+from workbench.rules.online import Credit
+
+
+class PresynapticCredit:
+    """Gradients of one layer from instantaneous signals and presynaptic traces of `decay` `[N]`, None without."""
+
+    def __init__(self, layer: Layer, decay: Tensor | None) -> None:
+        self.layer = layer
+        self.traces: dict[str, PresynapticTrace] = {}
+        self.decay: Tensor | None = None
+        if decay is not None and bool((decay > 0).any()):
+            # One decay for each of the currents of a unit.
+            self.decay = decay.repeat(layer.synapse.out_features // len(decay))
+
+    def accumulate(
+        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+    ) -> None:
+        """Add the chunk's gradients to `.grad`; see `LayerEligibility.accumulate`."""
+        gradient = trajectory.instantaneous(signal)
+        if self.decay is not None:
+            gradient = gradient.clone()
+            for t in reversed(range(len(gradient) - 1)):
+                gradient[t] += self.decay * gradient[t + 1]
+        for name, (parameter, source) in sources_of(self.layer, activity, before).items():
+            total = gradient.flatten(0, 1).T @ source.flatten(0, 1)
+            if self.decay is not None:
+                if name in self.traces:
+                    total += self.traces[name].credit((self.decay * gradient[0])[None])
+                elif not last:
+                    self.traces[name] = PresynapticTrace.zero(self.decay, source)
+                if not last:
+                    self.traces[name].advance(source)
+            add_gradient(parameter, total)
+        if self.layer.cell.trained():
+            direct = trajectory.linearised().parameter_direct
+            accumulate_cell_parameters(
+                self.layer, {name: (signal * value).sum((0, 1)) for name, value in direct.items()}
+            )
+
+    def bytes(self) -> int:
+        """Bytes that the carried traces occupy now."""
+        return sum(trace.trace.numel() * trace.trace.element_size() for trace in self.traces.values())
+
+
+@torch.no_grad()
+def with_leak(layer: Layer) -> Credit:
+    """Return the credit of OTTT: traces with the leak of the cell, or exact ones if that is not one real number."""
+    leak = layer.cell.leak(layer.cell_parameters())
+    return LayerEligibility(layer) if leak is None else PresynapticCredit(layer, leak)
+
+
+@torch.no_grad()
+def without_memory(layer: Layer) -> PresynapticCredit:
+    """Return the credit of SLTT: the temporal path is cut."""
+    return PresynapticCredit(layer, None)

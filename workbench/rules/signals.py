@@ -1,0 +1,51 @@
+"""Learning signals that are carried through the layers at the same time step.
+
+    L_t^l = dE_t/dy_t^l = V_l^T e_t + W_{l+1}^T ( dy_t^{l+1}/dI_t^{l+1} L_t^{l+1} )
+
+e_t = dE_t/do_t the error at the readout, V_l the readout's weights on layer l (0 if it does not read it), W_{l+1} the
+synapse into the layer above. The signal of OSTL (Bohnstingl et al. 2022), SLTT (Meng et al. 2023) and OTTT (Xiao et
+al. 2022): back-propagation in space, never in time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.backbones.network import Network
+from workbench.rules.online import Chunk, Signal
+
+
+def readout_weights(network: Network, weight: Tensor | None = None) -> list[Tensor | None]:
+    """Return the readout's weights `[C, N]` on each hidden layer's outputs, None for a layer that it does not read.
+
+    weight: another matrix of the readout's shape to be cut in the same way.
+    """
+    if weight is None:
+        weight = network.readout.synapse.weight
+    if network.reads_all:
+        return list(torch.split(weight, [layer.units for layer in network.layers[:-1]], dim=1))
+    return [*[None] * (len(network.layers) - 2), weight]
+
+
+def spatial_signals(chunk: Chunk) -> list[Signal]:
+    """Return the signals `[K, B, N]` of all hidden layers by back-propagation within each time step."""
+    layers = chunk.network.layers
+    signals: list[Signal] = []
+    from_above: Tensor | None = None
+    for index, weight in reversed(list(enumerate(readout_weights(chunk.network)))):
+        direct = None if weight is None else chunk.error @ weight
+        signals.append(Signal(now=from_above, through_readout=direct))
+        if index > 0:
+            parts = [part for part in (from_above, direct) if part is not None]
+            total = parts[0] if len(parts) == 1 else torch.add(*parts)
+            currents = chunk.trajectories[index].instantaneous(total)
+            from_above = currents @ layers[index].synapse.weight
+    return signals[::-1]
+
+
+def readout_leak(network: Network) -> float:
+    """Return the decay of the readout by which traces are filtered; the mean if units differ, 0 if it has none."""
+    with torch.no_grad():
+        leak = network.readout.cell.leak(network.readout.cell_parameters())
+    return 0.0 if leak is None else float(leak.mean())
