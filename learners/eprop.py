@@ -9,8 +9,9 @@ B_l `[N, C]` sends the readout's errors straight to every hidden layer: no error
     symmetric   B_l = the readout's weights on layer l; for a layer that the readout does not read, the product of the
                 weights on the way up (ours: the paper's units are all read)
     random      B_l fixed, drawn from N(0, feedback_scale^2 / C)
-    adaptive    drawn likewise, then changed by every change of the readout's weights on the layer, both decaying:
-                B <- (1 - feedback_decay) B + (change of the readout's weights)^T, so that B comes to align with them
+    adaptive    drawn likewise, then changed by every change of the readout's weights V_l on the layer, so that B comes
+                to align with them: B_l - V_l^T <- (1 - feedback_decay) (B_l - V_l^T), which is what the paper's equal
+                weight decay of both does to their difference, whatever decay the optimiser gives to V_l
 
 Exact (symmetric) for one feed-forward layer and a readout with a single decay; a recurrent layer drops the terms
 between units. As for every rule here the weight decay of the readout itself is `learner.weight_decay`. Firing-rate
@@ -49,7 +50,10 @@ class EPropConfig(OnlineConfig):
         1.0, gt=0, description="random and adaptive: B_l is drawn from N(0, scale^2 / C)"
     )
     feedback_decay: float = Field(
-        1e-5, ge=0, lt=1, description="adaptive: share of B_l that is lost with every batch"
+        1e-3,
+        ge=0,
+        lt=1,
+        description="adaptive: share of the difference from the readout's weights that is lost with every batch",
     )
     readout_filter: bool = Field(True, description="filter traces by the decay of a leaky readout")
 
@@ -130,13 +134,11 @@ class EProp(Rule):
         from workbench.rules.signals import readout_weights
 
         now = self.network.readout.synapse.weight.detach()
-        change = now - self.seen
-        parts = readout_weights(self.network, change)
-        kept = 1.0 - self.config.feedback_decay
-        self.feedback = [
-            kept * matrix if part is None else kept * matrix + part.T
-            for matrix, part in zip(self.feedback, parts, strict=True)
-        ]
+        decay = self.config.feedback_decay
+        parts = zip(readout_weights(self.network, now), readout_weights(self.network, self.seen), strict=True)
+        for index, (new, old) in enumerate(parts):
+            if new is not None and old is not None:
+                self.feedback[index] = new.T + (1.0 - decay) * (self.feedback[index] - old.T)
         self.seen = now.clone()
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -7,10 +7,10 @@
 x_t^l `[B, in]` what synapse l reads, `leak` the linear decay of the cell behind it; the reset is left out of the
 trace, as is recurrence beyond one step. Equal to back-propagation through time for one hidden layer of leaky
 integrate-and-fire units whose reset is left out of the gradient and a readout without memory: delta is taken at the
-time of the loss and the trace holds all earlier inputs. OTTT_A (`update=sequence`) accumulates over the steps of a sequence, OTTT_O
-(`update=step`) applies the gradient at every step. The authors' code [C] does not trace the input layer, which makes no
-difference for images held still; here it is traced like any other. Units with several distinct leaks have a trace each.
-A cell whose state does not decay by one real number (`lru`) carries its exact linear traces instead.
+time of the loss and the trace holds all earlier inputs. OTTT_A (`update=sequence`) accumulates over the steps of a
+sequence, OTTT_O (`update=step`) applies the gradient at every step. The authors' code [C] does not trace the input
+layer, which makes no difference for images held still; here it is traced like any other. Units with several distinct
+leaks have a trace each. A cell whose state does not decay by one real number (`lru`) carries its exact linear traces.
 """
 
 from __future__ import annotations
