@@ -53,7 +53,7 @@ class EPropConfig(OnlineConfig):
         1e-3,
         ge=0,
         lt=1,
-        description="adaptive: share of the difference from the readout's weights that is lost with every batch",
+        description="adaptive: share of its difference from the readout's weights that is lost with a batch",
     )
     readout_filter: bool = Field(True, description="filter traces by the decay of a leaky readout")
 
