@@ -27,6 +27,39 @@ SHD_FILES = (
 _IMPATIENT = Patience(reach=5.0, stall=15.0, attempts=3, pause=1.0)
 
 
+class RecordingsConfig(PluginConfig):
+    """Which recordings of spoken digits, and how their spikes become counts."""
+
+    path: Path | None = Field(None, description="folder with shd_train.* and shd_test.* (.h5, .h5.gz, .zip)")
+    source: Literal["auto", "shd", "embedded"] = Field(
+        "auto",
+        description="auto: path, else the download, else the embedded synthetic set; "
+        "shd: never the embedded set; embedded: only that",
+    )
+    url: str = Field(SHD_URL, min_length=1, description="address of the folder that serves SHD's zip files")
+    bins: int = Field(100, ge=1, le=100_000, description="time steps; later events are dropped")
+    bin_ms: float = Field(10.0, gt=0, le=10_000, description="width of a time step in milliseconds")
+    pool: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="neighbouring channels summed into one; null: to leave at most 70",
+    )
+    clip: int = Field(15, ge=1, le=255, description="largest count in a bin; 1 makes inputs binary")
+    jitter_channels: int = Field(
+        2, ge=0, description="each training recording is shifted by up to so many (pooled) channels"
+    )
+    jitter_steps: int = Field(
+        5, ge=0, description="each training recording is shifted by up to so many time steps"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.path is not None and self.source == "embedded":
+            raise ValueError("path and source=embedded exclude each other; leave one out")
+        return self
+
+
 class SplitSHD(Scenario):
     """Spoken digits as spike trains (SHD), learned class by class or speaker by speaker.
 
@@ -45,20 +78,9 @@ class SplitSHD(Scenario):
     default_epochs = 30
     default_batch_size = 32
 
-    class Config(PluginConfig):
+    class Config(RecordingsConfig):
         """Settings of `scenario=split-shd`."""
 
-        path: Path | None = Field(
-            None, description="folder with shd_train.* and shd_test.* (.h5, .h5.gz, .zip)"
-        )
-        source: Literal["auto", "shd", "embedded"] = Field(
-            "auto",
-            description="auto: path, else the download, else the embedded synthetic set; "
-            "shd: never the embedded set; embedded: only that",
-        )
-        url: str = Field(
-            SHD_URL, min_length=1, description="address of the folder that serves SHD's zip files"
-        )
         setting: Setting = Field(
             "class", description="what tells tasks apart: class, task (known) or domain (speaker)"
         )
@@ -75,28 +97,6 @@ class SplitSHD(Scenario):
             le=0.5,
             description="part of the training recordings kept for validation, of each class",
         )
-        bins: int = Field(100, ge=1, le=100_000, description="time steps; later events are dropped")
-        bin_ms: float = Field(10.0, gt=0, le=10_000, description="width of a time step in milliseconds")
-        pool: int | None = Field(
-            None,
-            ge=1,
-            le=100_000,
-            description="neighbouring channels summed into one; null: to leave at most 70",
-        )
-        clip: int = Field(15, ge=1, le=255, description="largest count in a bin; 1 makes inputs binary")
-
-        jitter_channels: int = Field(
-            2, ge=0, description="each training recording is shifted by up to so many (pooled) channels"
-        )
-        jitter_steps: int = Field(
-            5, ge=0, description="each training recording is shifted by up to so many time steps"
-        )
-
-        @model_validator(mode="after")
-        def _one_source(self) -> Self:
-            if self.path is not None and self.source == "embedded":
-                raise ValueError("path and source=embedded exclude each other; leave one out")
-            return self
 
     @classmethod
     def data_sets(cls) -> tuple[AnyDataSet, ...]:
@@ -110,7 +110,7 @@ class SplitSHD(Scenario):
         asked.
         """
         settings = self.config
-        data = self._load(context)
+        data = load_recordings(settings, context)
         if settings.setting == "domain":
             stream = cut_by_speaker(
                 data, settings.tasks, settings.class_order, settings.validation, context.seed
@@ -126,33 +126,30 @@ class SplitSHD(Scenario):
             )
         return replace(stream, jitter=Jitter(settings.jitter_channels, settings.jitter_steps))
 
-    def _load(self, context: ScenarioContext) -> LabelledSequences:
-        from workbench.data.binning import Binning
 
-        settings = self.config
-        binning = Binning(settings.bins, settings.bin_ms, settings.pool, settings.clip)
-        if settings.path is not None:
-            folder = settings.path.expanduser()
-            return _from_folder(folder, folder.resolve().name, binning, context.cache)
-        if settings.source == "embedded":
-            return _from_embedded(binning, "")
-        digits = spiking_heidelberg_digits(settings.url)
-        try:
-            if not digits.is_fetched(context.cache):
-                digits.fetch(
-                    context.cache, context.progress, _IMPATIENT if settings.source == "auto" else None
-                )
-        except DataError as error:
-            if settings.source == "auto":
-                return _from_embedded(
-                    binning, f" The Spiking Heidelberg Digits could not be fetched: {error}."
-                )
-            raise DataError(
-                f"source=shd, but the Spiking Heidelberg Digits are not here: {error}. "
-                f"Fetch {' and '.join(file.name for file in SHD_FILES)} from {settings.url} by other means "
-                "and give their folder as scenario.path=DIR, or use source=embedded"
-            ) from error
-        return _from_folder(digits.folder(context.cache), "shd", binning, context.cache)
+def load_recordings(settings: RecordingsConfig, context: ScenarioContext) -> LabelledSequences:
+    """Return the recordings, binned. Raises DataError when they are missing or damaged."""
+    from workbench.data.binning import Binning
+
+    binning = Binning(settings.bins, settings.bin_ms, settings.pool, settings.clip)
+    if settings.path is not None:
+        folder = settings.path.expanduser()
+        return _from_folder(folder, folder.resolve().name, binning, context.cache)
+    if settings.source == "embedded":
+        return _from_embedded(binning, "")
+    digits = spiking_heidelberg_digits(settings.url)
+    try:
+        if not digits.is_fetched(context.cache):
+            digits.fetch(context.cache, context.progress, _IMPATIENT if settings.source == "auto" else None)
+    except DataError as error:
+        if settings.source == "auto":
+            return _from_embedded(binning, f" The Spiking Heidelberg Digits could not be fetched: {error}.")
+        raise DataError(
+            f"source=shd, but the Spiking Heidelberg Digits are not here: {error}. "
+            f"Fetch {' and '.join(file.name for file in SHD_FILES)} from {settings.url} by other means "
+            "and give their folder as scenario.path=DIR, or use source=embedded"
+        ) from error
+    return _from_folder(digits.folder(context.cache), "shd", binning, context.cache)
 
 
 def spiking_heidelberg_digits(url: str = SHD_URL) -> RemoteDataSet:
