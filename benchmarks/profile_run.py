@@ -106,7 +106,7 @@ def watched_functions(config: ExperimentConfig) -> list[tuple[Any, str, str]]:
         (torch.optim.AdamW, "step", "optimiser"),
         (DecoupledSGD, "step", "optimiser"),
         (Trainer, "evaluate_tasks", EVALUATION),
-        (Trainer, "validation_accuracy", EVALUATION),
+        (Trainer, "validation_metrics", EVALUATION),
         (Checkpoint, "save", "run folder"),
         (RunFolder, "write_metrics", "run folder"),
         (RunFolder, "write_results", "run folder"),

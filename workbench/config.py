@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -41,6 +41,19 @@ class TrainConfig(PluginConfig):
     )
     batch_size: int | None = Field(
         None, ge=1, description="sequences per training step; null: the scenario's default"
+    )
+    evaluate: Literal["all", "seen", "current"] = Field(
+        "all", description="tasks tested after each task; what is not tested is null in R"
+    )
+
+
+class DiagnoseConfig(PluginConfig):
+    """What is looked at while a learner learns, at a cost in time."""
+
+    gradient: int | None = Field(
+        None,
+        ge=1,
+        description="at every n-th training step, compare the gradient with that of back-propagation through time",
     )
 
 
@@ -100,6 +113,7 @@ class ExperimentConfig:
     hardware: Choice
     train: TrainConfig
     track: TrackConfig
+    diagnose: DiagnoseConfig = field(default_factory=DiagnoseConfig)
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
@@ -114,6 +128,7 @@ class ExperimentConfig:
         for axis, choice in (("backbone", self.backbone), ("hardware", self.hardware)):
             plain[axis] = {"name": choice.name, **_plain(choice.config)}
         plain["train"], plain["track"] = _plain(self.train), _plain(self.track)
+        plain["diagnose"] = _plain(self.diagnose)
         plain.update(seed=self.seed, device=self.device, threads=self.threads)
         return plain
 
@@ -204,6 +219,7 @@ class _Resolution:
         hardware = self._choice("hardware")
         train = self._checked("train", TrainConfig, *self._both("train"))
         track = self._checked("track", TrackConfig, *self._both("track"))
+        diagnose = self._checked("diagnose", DiagnoseConfig, *self._both("diagnose"))
         general = self._checked("", GeneralConfig, self.typed, self.stored)
         if self.problems:
             raise ConfigurationError("\n".join(self.problems))
@@ -213,14 +229,19 @@ class _Resolution:
         assert hardware is not None
         assert train is not None
         assert track is not None
+        assert diagnose is not None
         assert general is not None
         scenario_class = self.registry.load("scenario", scenario.name)
         assert issubclass(scenario_class, Scenario)
-        train = TrainConfig(
-            epochs=train.epochs or scenario_class.default_epochs,
-            batch_size=train.batch_size or scenario_class.default_batch_size,
+        defaults = {
+            "epochs": train.epochs or scenario_class.default_epochs,
+            "batch_size": train.batch_size or scenario_class.default_batch_size,
+        }
+        train = train.model_copy(update=defaults)
+        _compatible(learner, diagnose)
+        return ExperimentConfig(
+            scenario, learner, backbone, hardware, train, track, diagnose=diagnose, **dict(general)
         )
-        return ExperimentConfig(scenario, learner, backbone, hardware, train, track, **dict(general))
 
     def _both(self, section: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take a section out of what was typed and out of the file."""
@@ -328,7 +349,7 @@ class _Resolution:
         before = len(self.problems)
         top, base = canonical(typed, model), canonical(stored, model)
         data = merge(base, top)
-        allowed = [] if section else [*DEFAULTS, "train", "track"]
+        allowed = [] if section else [*DEFAULTS, "train", "track", "diagnose"]
         allowed += model.model_fields
         for key in [key for key in data if key not in model.model_fields]:
             del data[key]
@@ -345,6 +366,15 @@ class _Resolution:
             return issubclass(self.registry.load("learner", name), Modifier)
         except PluginError:
             return False
+
+
+def _compatible(learner: LearnerChoice, diagnose: DiagnoseConfig) -> None:
+    """Raise ConfigurationError for settings that are valid one by one and contradict each other."""
+    if diagnose.gradient is not None and getattr(learner.rule.config, "update", "sequence") == "step":
+        raise ConfigurationError(
+            "diagnose.gradient: compares the gradient of a whole sequence, and learner.update=step changes the "
+            "weights within it; use learner.update=sequence to look at the same gradient"
+        )
 
 
 def _bare(name: str) -> str:

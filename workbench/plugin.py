@@ -118,6 +118,11 @@ class SequenceBatch:
     class_mask: torch.Tensor | None = None
     scored: torch.Tensor | None = None
 
+    @property
+    def size(self) -> int:
+        """Number B of sequences."""
+        return self.inputs.shape[1]
+
 
 @dataclass(frozen=True)
 class StepResult:

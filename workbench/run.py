@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from workbench import environment
 from workbench.checkpoint import Checkpoint
 from workbench.config import ExperimentConfig
 from workbench.cost.measure import measured_cost
+from workbench.diagnose import GradientDiagnosis
 from workbench.errors import DataError
 from workbench.events import Observer
 from workbench.experiment import Experiment
@@ -31,6 +33,8 @@ class Progress:
 
     matrix: list[list[float]] = field(default_factory=list)
     baseline: list[float] | None = None
+    losses: list[list[float]] = field(default_factory=list)
+    """As `matrix`: test loss a sequence, or a scored step in prediction."""
     spike_rates: list[list[float]] = field(default_factory=list)
     throughput: list[float] = field(default_factory=list)
     measured: dict[str, int] = field(default_factory=dict)
@@ -54,6 +58,7 @@ def conduct(
     run = Run(experiment, out, observers, resume=resume)
     run.seconds.update(seconds or {})
     run.seconds["data"] = run.seconds.get("data", 0.0) + time.perf_counter() - entered
+    every = experiment.config.diagnose.gradient
     trainer = Trainer(
         rule=experiment.rule,
         modifiers=experiment.modifiers,
@@ -65,6 +70,8 @@ def conduct(
         batch_size=experiment.batch_size,
         device=experiment.device,
         observers=run.observers,
+        evaluate=experiment.config.train.evaluate,
+        diagnosis=None if every is None else GradientDiagnosis(every),
     )
     return run.execute(trainer, entered if begun is None else begun)
 
@@ -129,19 +136,24 @@ class Run:
         if self.checkpoint is not None:
             self.journal.retell([observer for observer in self.observers if observer is not self.journal])
         else:
-            self.progress.baseline, _ = self.trainer.evaluate_tasks()
+            self.progress.baseline = self.trainer.evaluate_tasks().accuracies
 
     def _task(self, task: int, first_epoch: int) -> None:
         for observer in self.observers:
             observer.task_started(task)
         metrics = self.trainer.train_task(task, first_epoch)
-        accuracies, rates = self.trainer.evaluate_tasks()
+        found = self.trainer.evaluate_tasks(task)
+        accuracies, rates = found.accuracies, found.spike_rates
         progress = self.progress
         progress.matrix.append(accuracies)
+        progress.losses.append(found.losses)
         progress.spike_rates.append(rates)
         progress.throughput.append(metrics["samples_per_second"])
         self._measure()
         metrics |= {f"spike_rate/layer_{layer}": rate for layer, rate in enumerate(rates)}
+        metrics |= {
+            f"test_loss/task_{j}": loss for j, loss in enumerate(found.losses) if not math.isnan(loss)
+        }
         for observer in self.observers:
             observer.task_done(task, accuracies, metrics)
         self._save(task, self.experiment.epochs)
@@ -219,6 +231,8 @@ class Run:
         extra: dict[str, Any] = {
             "throughput": progress.throughput,
             "spike_rates": progress.spike_rates,
+            "test_loss": progress.losses,
+            "predicts_steps": self.experiment.stream.predicts_steps,
             "versions": self.versions,
         }
         if error is not None:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from workbench.avalanche_model import MaskedClassifier, SequenceClassifier, class_masks, quiet
 from workbench.backbones.network import Network
 from workbench.cost.measure import SavedTensors, storage_bytes
+from workbench.diagnose import GradientDiagnosis
 from workbench.errors import PluginError
+from workbench.evaluation import Evaluation, Tally
 from workbench.events import Observer
 from workbench.optimisers import build_optimiser
 from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext, SequenceBatch, StepResult
@@ -33,7 +35,6 @@ from workbench.tasks import TaskStream
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
-    from avalanche.models import MultiTaskModule
     from avalanche.training.plugins import EvaluationPlugin
     from avalanche.training.templates import SupervisedTemplate
 
@@ -41,57 +42,8 @@ if TYPE_CHECKING:
     from avalanche.benchmarks import CLScenario
 
 EVALUATION_BATCH = 128
-OUT_OF_TASK = -1e4
-"""Score of a class of another task, as plug-ins see it: no weight in a softmax, and its square still a number."""
 TOLD_EVERY = 10
 """Batches between two readings of the running loss: a reading waits for the device."""
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back warnings: Avalanche deprecates its own calls; none of this is the user's to mend."""
-    # Recorded, not only ignored: its decorator puts the filter for its own warnings back on.
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("ignore")
-        yield
-
-
-class SequenceClassifier(nn.Module):
-    """The network as Avalanche sees a model: `[B, T, N]` -> decision scores `[B, C]`."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the readout averaged over time."""
-        return decision(self.network(inputs.transpose(0, 1)))
-
-
-class MaskedClassifier(MultiTaskModule):  # type: ignore[misc]
-    """The same for the task setting: only the classes of each sample's task compete."""
-
-    def __init__(self, network: Network, masks: Tensor) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("masks", masks)
-
-    def forward(self, inputs: Tensor, task_labels: Tensor | None = None) -> Tensor | dict[int, Tensor]:
-        """Return the readout averaged over time, other tasks' classes masked; without labels, for every task."""
-        scores = decision(self.network(inputs.transpose(0, 1)))
-        if task_labels is None:
-            return {task: scores.masked_fill(~mask, OUT_OF_TASK) for task, mask in enumerate(self.masks)}
-        return scores.masked_fill(~self.masks[task_labels], OUT_OF_TASK)
-
-
-def class_masks(stream: TaskStream) -> Tensor | None:
-    """Return which classes compete in each task, `[tasks, C]` bool, or None where all always do."""
-    if stream.setting != "task":
-        return None
-    masks = torch.zeros(len(stream.tasks), stream.classes, dtype=torch.bool)
-    for number, task in enumerate(stream.tasks):
-        masks[number, list(task.classes)] = True
-    return masks
 
 
 class Trainer(SupervisedTemplate):  # type: ignore[misc]
@@ -112,7 +64,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         observers: Sequence[Observer] = (),
         plugins: Sequence[Any] = (),
         evaluator: EvaluationPlugin | None = None,
+        evaluate: Literal["all", "seen", "current"] = "all",
+        diagnosis: GradientDiagnosis | None = None,
     ) -> None:
+        """`evaluate`: which tasks to test after each; `diagnosis`: compares gradients with exact ones now and then."""
         self.rule = rule
         self.modifiers = list(modifiers)
         self.network = network.to(device)
@@ -120,13 +75,15 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.benchmark = benchmark
         self.streams = streams
         self.observers = list(observers)
+        self.evaluate = evaluate
+        self.diagnosis = diagnosis
         self.masks = class_masks(stream)
         rule.setup(self.network, RuleContext(streams, stream.classes, self._update_within))
         groups = rule.parameter_groups()
         self.rates = [group["lr"] for group in groups]
         taken = [plugin for m in self.modifiers if (plugin := m.avalanche_plugin()) is not None]
         model = SequenceClassifier(network) if self.masks is None else MaskedClassifier(network, self.masks)
-        with _quiet():
+        with quiet():
             super().__init__(
                 model=model,
                 optimizer=build_optimiser(rule.config, groups),
@@ -137,6 +94,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 plugins=[*taken, *plugins],
                 evaluator=evaluator or EvaluationPlugin(),
             )
+        rule.context.optimiser = self.optimizer
         self.task = 0
         self.first_epoch = 0
         self.after_epoch: Callable[[int, int], None] = lambda task, epoch: None
@@ -164,7 +122,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             for modifier in self.modifiers:
                 modifier.before_task(self.rule, task)
         if len(self.stream.tasks[task].train):
-            with self.streams.lent_to_globals(f"avalanche/task-{task}"), _quiet():
+            with self.streams.lent_to_globals(f"avalanche/task-{task}"), quiet():
                 self.train(self.benchmark.train_stream[task], eval_streams=[])
         for modifier in self.modifiers:
             modifier.after_task(self.rule, task)
@@ -174,33 +132,37 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         samples = len(self.stream.tasks[task].train) * (self.train_epochs - first_epoch)
         return {"seconds": seconds, "samples_per_second": samples / max(seconds, 1e-9)}
 
-    def evaluate_tasks(self) -> tuple[list[float], list[float]]:
-        """Return the test accuracy on every task, and the mean spike rate of each hidden layer over all of them."""
+    def evaluate_tasks(self, task: int | None = None) -> Evaluation:
+        """Test the network after `task`, or before the first one (None), on the tasks that `evaluate` asks for."""
         begun = time.perf_counter()
-        self._correct: list[float] = []
-        self._rates: list[Tensor] = []
-        with self.streams.lent_to_globals("avalanche/evaluation"), _quiet():
-            self.eval(self.benchmark.test_stream)
+        self._evaluation = Evaluation.empty(len(self.stream.tasks))
+        tested = range(len(self.stream.tasks))
+        if task is not None and self.evaluate != "all":
+            tested = range(0 if self.evaluate == "seen" else task, task + 1)
+        with self.streams.lent_to_globals("avalanche/evaluation"), quiet():
+            self.eval([self.benchmark.test_stream[number] for number in tested])
         self.seconds["evaluate"] += time.perf_counter() - begun
-        samples = sum(len(task.test) for task in self.stream.tasks)
-        rates = (torch.stack(self._rates).sum(0) / samples).tolist() if self._rates else []
-        return list(self._correct), rates
+        return self._evaluation
 
-    def validation_accuracy(self) -> float | None:
-        """Return the accuracy on the present task's validation slice, None if it is empty."""
+    def validation_metrics(self) -> dict[str, float]:
+        """Return accuracy and loss on the present task's validation slice, nothing if it is empty."""
         indices = self.stream.tasks[self.task].validation
         if not len(indices):
-            return None
+            return {}
         begun = time.perf_counter()
         labels = np.full(len(indices), self.task if self.masks is not None else 0)
         loader = BatchLoader(self.stream.training_pool, [Source(indices, labels, EVALUATION_BATCH)])
-        correct = 0
+        tally = Tally(len(self.network.hidden))
+        for modifier in self.modifiers:
+            modifier.before_evaluation(self.rule, self.task)
         with torch.no_grad():
-            for inputs, targets, tasks in loader:
-                scores = decision(self.network(self._time_major(inputs)), self._mask(tasks))
-                correct += int((scores.argmax(1).cpu() == targets).sum())
+            for parts in loader:
+                batch = self._sequences(parts)
+                tally.add(self.network.run(batch.inputs), batch)
+        for modifier in self.modifiers:
+            modifier.after_evaluation(self.rule, self.task)
         self.seconds["evaluate"] += time.perf_counter() - begun
-        return correct / len(indices)
+        return {"validation_accuracy": tally.accuracy, "validation_loss": tally.loss}
 
     def experiences(self, tasks: int) -> list[Any]:
         """Return the training experiences of the first `tasks` tasks that Avalanche counts: those with samples."""
@@ -212,7 +174,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def make_train_dataloader(self, **_: Any) -> None:
         """Batches by index look-up instead of a DataLoader."""
         source = Source.of(self.adapted_dataset, self.train_mb_size)
-        self.dataloader = BatchLoader(self.stream.training_pool, [source], self.stream.jitter)
+        self.dataloader = self._training_loader([source])
 
     def make_eval_dataloader(self, **_: Any) -> None:
         """Batches by index look-up, in order."""
@@ -229,7 +191,11 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         sources = [
             Source.of(data, size) for data, size in zip(loader.datasets, loader.batch_sizes, strict=True)
         ]
-        return BatchLoader(self.stream.training_pool, sources, self.stream.jitter)
+        return self._training_loader(sources)
+
+    def _training_loader(self, sources: list[Source]) -> BatchLoader:
+        stream = self.stream
+        return BatchLoader(stream.training_pool, sources, stream.jitter, in_order=stream.in_order)
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Start every task with a fresh optimiser state."""
@@ -258,29 +224,30 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _tell_epoch(self, epoch: int) -> None:
         metrics = {"train_loss": float(self._loss_sum) / max(self._seen, 1)}
-        metrics["train_accuracy"] = int(self._correct_sum) / max(self._seen, 1)
-        validation = self.validation_accuracy()
-        if validation is not None:
-            metrics["validation_accuracy"] = validation
+        if not self.stream.predicts_steps:
+            metrics["train_accuracy"] = int(self._correct_sum) / max(self._seen, 1)
+        metrics |= self.validation_metrics()
+        for modifier in self.modifiers:
+            metrics |= modifier.metrics()
+        if self.diagnosis is not None:
+            metrics |= self.diagnosis.take()
         for observer in self.observers:
             observer.epoch_done(self.task, epoch, metrics)
         self.after_epoch(self.task, epoch)
 
     def forward(self) -> Tensor:
         """Run the rule in training; the bare network in evaluation."""
-        inputs, targets, tasks = self.mbatch
-        mask = self._mask(tasks)
+        batch = self._sequences(self.mbatch)
         if not self.is_training:
-            passed = self.network.run(self._time_major(inputs))
-            if passed.spikes:
-                means = torch.stack([spikes.mean() for spikes in passed.spikes]).cpu()
-                self._rates.append(means * len(targets))
-            return decision(passed.outputs, mask)
+            passed = self.network.run(batch.inputs)
+            self._tally.add(passed, batch)
+            return decision(passed.outputs, batch.class_mask, batch.scored)
         self._set_rate()
-        batch = SequenceBatch(self._time_major(inputs), targets, mask)
+        for modifier in self.modifiers:
+            modifier.before_batch(self.rule, batch)
         self._sequence_batch = batch
         self._updated_within = False
-        self._measuring = len(targets) > self.largest_batch
+        self._measuring = batch.size > self.largest_batch
         self._result = self._measured_forward(batch) if self._measuring else self.rule.forward(batch)
         logits = self._result.logits
         if not logits.requires_grad:
@@ -290,7 +257,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _measured_forward(self, batch: SequenceBatch) -> StepResult:
         """Run the rule and note what the step holds; gradients are added once they stand."""
-        self.largest_batch = len(batch.targets)
+        self.largest_batch = batch.size
         self.step_memory = MemoryCost()
         saved = SavedTensors([*self.network.parameters(), *self.network.buffers()])
         with saved.watching():
@@ -305,10 +272,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self.step_memory += MemoryCost(gradients=held - self.step_memory.gradients)
 
     def criterion(self) -> Tensor:
-        """Return the rule's own loss in training, cross-entropy of the decision in evaluation."""
+        """Return the rule's own loss in training, that of the last batch tested in evaluation."""
         if self.is_training and self._result is not None:
             return self._result.loss
-        return nn.functional.cross_entropy(self.mb_output, self.mb_y)
+        return self._tally.last_loss
 
     def backward(self) -> None:
         """Differentiate what carries a graph: the loss of a graph rule, the penalty of a plug-in, or both.
@@ -336,6 +303,8 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _gradients_stand(self) -> None:
         self._measure_gradients()
+        if self.diagnosis is not None:
+            self.diagnosis.compare(self.rule, self._sequence_batch)
         for modifier in self.modifiers:
             modifier.after_gradients(self.rule, self._sequence_batch)
 
@@ -355,12 +324,13 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         assert self._result is not None
         size = len(self.mb_y)
         self._loss_sum += self._result.loss.detach() * size
-        self._correct_sum += (self._result.logits.detach().argmax(1) == self.mb_y).sum()
+        if not self.stream.predicts_steps:
+            self._correct_sum += (self._result.logits.detach().argmax(1) == self.mb_y).sum()
         self._seen += size
         loss = accuracy = None
         if (self._batch + 1) % TOLD_EVERY == 0:
             loss = float(self._loss_sum) / self._seen
-            accuracy = int(self._correct_sum) / self._seen
+            accuracy = None if self.stream.predicts_steps else int(self._correct_sum) / self._seen
         for observer in self.observers:
             observer.batch_done(self.task, self.epoch, self._batch, len(self.dataloader), loss, accuracy)
         self._batch += 1
@@ -376,8 +346,11 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             group["lr"] = rate * factor
 
     def eval_epoch(self, **kwargs: Any) -> None:
-        """Evaluate one experience, counting correct decisions."""
-        correct = seen = 0
+        """Evaluate one experience: accuracy, loss and spike rates."""
+        task = self.experience.current_experience
+        self._tally = Tally(len(self.network.hidden))
+        for modifier in self.modifiers:
+            modifier.before_evaluation(self.rule, task)
         for batch in self.dataloader:
             self.mbatch = batch
             self._unpack_minibatch()
@@ -387,12 +360,23 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self._after_eval_forward(**kwargs)
             self.loss = self.criterion()
             self._after_eval_iteration(**kwargs)
-            correct += int((self.mb_output.argmax(1) == self.mb_y).sum())
-            seen += len(self.mb_y)
-        self._correct.append(correct / seen if seen else math.nan)
+        for modifier in self.modifiers:
+            modifier.after_evaluation(self.rule, task)
+        self._evaluation.record(task, self._tally)
+
+    def _sequences(self, parts: Sequence[Tensor]) -> SequenceBatch:
+        """Return a loader's batch, `[inputs, targets, (scored,) task labels]` batch-first, as the rules take it."""
+        inputs, targets, *rest = parts
+        targets = targets.to(self.device)
+        if targets.ndim == 3:
+            targets = targets.transpose(0, 1)
+        scored = None if len(rest) == 1 else rest[0].to(self.device).T
+        return SequenceBatch(self._time_major(inputs), targets, self._mask(rest[-1]), scored)
 
     def _time_major(self, inputs: Tensor) -> Tensor:
-        return inputs.to(self.device).transpose(0, 1).contiguous()
+        turned = inputs.to(self.device).transpose(0, 1)
+        # An input held still repeats one step; copying it out would undo the saving.
+        return turned if turned.stride(0) == 0 else turned.contiguous()
 
     def _mask(self, task_labels: Tensor) -> Tensor | None:
         return None if self.masks is None else self.masks[task_labels.cpu()].to(self.device)

@@ -77,7 +77,7 @@ def test_replay_keeps_the_first_task_alive(learner):
         made = trainer(learner, modifiers=modifiers, epochs=8, settings={"lr": 0.1})
         made.train_task(0)
         made.train_task(1)
-        scores.append(made.evaluate_tasks()[0][0])
+        scores.append(made.evaluate_tasks().accuracies[0])
     assert scores[1] > scores[0] + 0.2
 
 
@@ -227,7 +227,7 @@ def test_an_evaluator_reads_the_same_accuracies_as_the_matrix(learner):
     made = trainer(learner, evaluator=evaluator)
     for task in range(2):
         made.train_task(task)
-        row, _ = made.evaluate_tasks()
+        row = made.evaluate_tasks().accuracies
         metrics = evaluator.get_last_metrics()
         for column, accuracy in enumerate(row):
             [key] = [one for one in metrics if "Top1_Acc_Exp" in one and one.endswith(f"Exp{column:03d}")]
@@ -310,11 +310,11 @@ def test_task_setting_lets_only_the_tasks_classes_compete(learner):
     made.train_task(1)
     assert torch.equal(readout[:2], before[:2])
     assert not torch.equal(readout[2:], before[2:])
-    accuracies, _ = made.evaluate_tasks()
+    accuracies = made.evaluate_tasks().accuracies
     for labels, chosen in outputs:
         assert torch.equal(chosen // 2, labels)
     assert accuracies[1] > 0.6
-    assert made.validation_accuracy() > 0.6
+    assert made.validation_metrics()["validation_accuracy"] > 0.6
 
 
 class Recorder(Modifier):
@@ -464,7 +464,7 @@ def test_observers_hear_of_every_batch_and_epoch(learner):
     made = trainer(learner, observers=[listener])
     metrics = made.train_task(0)
     assert listener.batches == [(0, epoch, batch, 3) for epoch in range(2) for batch in range(3)]
-    keys = ["train_accuracy", "train_loss", "validation_accuracy"]
+    keys = ["train_accuracy", "train_loss", "validation_accuracy", "validation_loss"]
     assert listener.epochs == [(0, 0, keys), (0, 1, keys)]
     assert metrics["seconds"] > 0
     assert metrics["samples_per_second"] == pytest.approx(40 / metrics["seconds"])
@@ -482,7 +482,8 @@ def test_a_task_without_samples_passes_without_a_step(learner):
     made.train_task(1)
     assert torch.equal(weights(made), before)
     made.train_task(2)
-    row, rates = made.evaluate_tasks()
+    found = made.evaluate_tasks()
+    row, rates = found.accuracies, found.spike_rates
     assert math.isnan(row[1])
     assert all(0 <= accuracy <= 1 for accuracy in (row[0], row[2]))
     assert all(0 < rate < 1 for rate in rates)
@@ -491,6 +492,6 @@ def test_a_task_without_samples_passes_without_a_step(learner):
 
 def test_spike_rates_are_means_over_samples():
     made = trainer("bptt")
-    _, [rate] = made.evaluate_tasks()
+    [rate] = made.evaluate_tasks().spike_rates
     spikes = made.network.run(torch.from_numpy(made.stream.test_pool.inputs).transpose(0, 1)).spikes
     assert rate == pytest.approx(float(spikes[0].detach().mean()), rel=1e-6)
