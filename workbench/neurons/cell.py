@@ -3,6 +3,9 @@
 A cell is a frozen record of its settings. Its numbers live elsewhere: `parameters` is a dictionary of `[N]` tensors,
 `state` one tensor `[S, B, N]` with S state variables per unit. A cell that defines `step` alone can be trained by every
 learner; `scan` and `run` are overridden where a fused form exists, and tests hold the two equal.
+
+A unit has P currents and Q outputs, one each unless the cell says otherwise (a complex number has two). The last
+dimension of currents and outputs is then P N and Q N wide, in blocks: all units' first numbers, all units' second.
 """
 
 from __future__ import annotations
@@ -21,9 +24,18 @@ Parameters = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Cell:
-    """A layer of units with per-unit dynamics: elementwise over `[B, N]`, S state variables each."""
+    """A layer of units with per-unit dynamics: elementwise over `[B, N]`, S state variables each.
+
+    `holomorphic`: state, currents and outputs are Re and Im of one complex number that follows from the others by
+    complex arithmetic alone; traces are then held once per complex number (the Cauchy-Riemann equations give the rest).
+    """
 
     state_size: ClassVar[int] = 1
+    current_size: ClassVar[int] = 1
+    output_size: ClassVar[int] = 1
+    holomorphic: ClassVar[bool] = False
+    kept: ClassVar[int] = 1
+    """Numbers a unit and step that `scan` keeps for its gradient, and `run` for its trajectory, besides the outputs."""
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return unconstrained parameters `[size]` by name; `trained` tells which of them learn."""
@@ -42,20 +54,20 @@ class Cell:
         return like.new_zeros(self.state_size, batch, size)
 
     def step(self, parameters: Parameters, state: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance one step: `(state [S, B, N], current [B, N]) -> (state [S, B, N], output [B, N])`. Pure."""
+        """Advance one step: `(state [S, B, N], current [B, P N]) -> (state [S, B, N], output [B, Q N])`. Pure."""
         raise NotImplementedError
 
     def output(self, parameters: Parameters, state: Tensor) -> Tensor:
-        """Return the output `[B, N]` that belongs to a state: what a recurrent synapse reads after a hand-over."""
-        return torch.zeros_like(state[0])
+        """Return the output `[B, Q N]` that belongs to a state: what a recurrent synapse reads after a hand-over."""
+        return state.new_zeros(state.shape[1], self.output_size * state.shape[2])
 
     def scan(
         self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Fold `step` over `[T, B, N]` currents; differentiable.
+        """Fold `step` over `[T, B, P N]` currents; differentiable.
 
         `recurrent` `[N, N]` (to, from) adds `recurrent @ output_{t-1}` to each current.
-        Returns the last state `[S, B, N]` and the outputs `[T, B, N]`.
+        Returns the last state `[S, B, N]` and the outputs `[T, B, Q N]`.
         """
         return fold(self, parameters, state, currents, recurrent)
 

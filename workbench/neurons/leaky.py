@@ -26,6 +26,7 @@ class LeakyIntegrator(Cell):
     learn_decay: bool = False
 
     state_size: ClassVar[int] = 1
+    kept: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if self.learn_decay and self.decay <= 0:

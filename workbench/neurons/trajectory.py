@@ -10,6 +10,9 @@ terms are left out (the documented diagonal form). A learning signal L_t = dE/dy
     g_t = b_t . l_t + k_t L'_t,   L'_t = L_t + h g_{t+1},   l_{t-1} = M_t^T l_t + c_t L'_t
 
 with g_t = dE/dI_t and l_t the adjoint of z_t. Inside a stretch this equals the sum of signals times eligibility traces.
+
+A cell with P currents and Q outputs a unit has P N and Q N in place of N wherever a shape speaks of currents, outputs
+or signals, in blocks as in `workbench/neurons/cell.py`; then it has no recurrent synapse.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ class Adjoint:
 class Transport:
     """How traces are carried over a stretch: eps_end = product eps_start + sum_t drive_t x_t.
 
-    product: `[S, S, B, N]` product of all transitions. drive: `[T, S, B, N]` product of later transitions times b_t.
+    product: `[S, S, B, N]` product of all transitions. drive: `[T, S, B, P N]` product of later transitions times b_t.
     parameters: `[S, B, N]` by name, sum of the same products times the direct derivative of the state by the parameter.
     """
 
@@ -84,8 +87,9 @@ class Trajectory(Protocol):
 class LinearisedTrajectory:
     """A trajectory of any cell, its derivatives taken from `step` by autograd, one step at a time: the reference.
 
-    transition `[T, S, S, B, N]`, drive `[T, S, B, N]`, reach `[T, S, B, N]`, direct `[T, B, N]` are M, b, c, k above;
-    parameter_drive and parameter_direct hold the same for the cell's own parameters; own `[N]` is h, or None.
+    transition `[T, S, S, B, N]`, drive `[T, S, B, P N]`, reach `[T, S, B, Q N]`, direct `[T, B, Q P N]` are M, b, c, k
+    above (direct in Q blocks of P N); parameter_drive `[T, S, B, N]` and parameter_direct `[T, B, Q N]` hold the same
+    for the cell's own parameters; own `[N]` is h, or None.
     """
 
     outputs: Tensor
@@ -105,42 +109,35 @@ class LinearisedTrajectory:
     ) -> LinearisedTrajectory:
         """Run `cell` over `currents` `[T, B, N]` from `state`, recording its derivatives at every step."""
         names = sorted(parameters)
-        outputs, transition, drive, reach, direct = [], [], [], [], []
-        by_state: dict[str, list[Tensor]] = {name: [] for name in names}
-        by_output: dict[str, list[Tensor]] = {name: [] for name in names}
+        units = state.shape[2]
+        after: list[tuple[Tensor, Tensor]] = []
+        by_state: list[list[Tensor]] = []
+        by_output: list[list[Tensor]] = []
         previous = cell.output(parameters, state)
         for current in currents.unbind(0):
             total = current if recurrent is None else current + previous @ recurrent.T
+            own = [parameters[name].expand(state.shape[1:]) for name in names]
             with torch.enable_grad():
-                inputs = [
-                    state.clone(),
-                    total.clone(),
-                    *(parameters[n].expand_as(total).clone() for n in names),
-                ]
-                for value in inputs:
-                    value.requires_grad_()
-                after, output = cell.step(dict(zip(names, inputs[2:], strict=True)), inputs[0], inputs[1])
-                rows = [_derivatives(component, inputs) for component in after.unbind(0)]
-                last = _derivatives(output, inputs)
-            transition.append(torch.stack([row[0] for row in rows]))
-            drive.append(torch.stack([row[1] for row in rows]))
-            reach.append(last[0])
-            direct.append(last[1])
-            for position, name in enumerate(names, start=2):
-                by_state[name].append(torch.stack([row[position] for row in rows]))
-                by_output[name].append(last[position])
-            state, previous = after.detach(), output.detach()
-            outputs.append(previous)
+                inputs = [value.clone().requires_grad_() for value in (state, total, *own)]
+                moved, output = cell.step(dict(zip(names, inputs[2:], strict=True)), inputs[0], inputs[1])
+                rows = [_derivatives(component, inputs) for component in moved.unbind(0)]
+                blocks = [_derivatives(block, inputs) for block in _blocks(output, units).unbind(-2)]
+            by_state.append(_stacked(rows, inputs, 0))
+            by_output.append(_stacked(blocks, inputs, -1))
+            state, previous = moved.detach(), output.detach()
+            after.append((state, previous))
+        drives = [torch.stack(values) for values in zip(*by_state, strict=True)]
+        directs = [torch.stack(values) for values in zip(*by_output, strict=True)]
         return LinearisedTrajectory(
-            torch.stack(outputs),
-            state,
-            torch.stack(transition),
-            torch.stack(drive),
-            torch.stack(reach),
-            torch.stack(direct),
-            {name: torch.stack(values) for name, values in by_state.items()},
-            {name: torch.stack(values) for name, values in by_output.items()},
-            None if recurrent is None else recurrent.diagonal(),
+            outputs=torch.stack([output for _, output in after]),
+            state=state,
+            transition=drives[0],
+            drive=drives[1],
+            reach=directs[0],
+            direct=directs[1],
+            parameter_drive=dict(zip(names, drives[2:], strict=True)),
+            parameter_direct=dict(zip(names, directs[2:], strict=True)),
+            own=None if recurrent is None else recurrent.diagonal(),
         )
 
     def _augmented(self) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -164,28 +161,41 @@ class LinearisedTrajectory:
     def adjoint(self, signal: Tensor) -> Adjoint:
         """Return the gradients under dE/dy = `signal` `[T, B, N]`; `state` is augmented as in `transport`."""
         transition, drive, parameter_drive = self._augmented()
-        size = self.transition.shape[1]
-        later = torch.zeros_like(drive[0])
-        gradient = torch.empty_like(self.direct)
-        sums = {name: torch.zeros_like(self.direct[0]) for name in parameter_drive}
+        size, (batch, units) = self.transition.shape[1], self.transition.shape[-2:]
+        later = self.transition.new_zeros(transition.shape[1], batch, units)
+        currents = []
+        sums = {name: later.new_zeros(batch, units) for name in parameter_drive}
         for t in reversed(range(signal.shape[0])):
+            by_state = _blocks(drive[t], units)
             if self.own is None:
-                total = signal[t]
-                gradient[t] = (drive[t] * later).sum(0) + self.direct[t] * total
+                total = _blocks(signal[t], units)
+                gradient = (by_state * later[:, :, None]).sum(0) + self._through(t, total)
                 for name, value in parameter_drive.items():
-                    sums[name] += (value[t] * later).sum(0) + self.parameter_direct[name][t] * total
-                later = (transition[t] * later[:, None]).sum(0) + self.reach[t] * total
+                    direct = _blocks(self.parameter_direct[name][t], units)
+                    sums[name] += (value[t] * later).sum(0) + (direct * total).sum(1)
+                reach = _blocks(self.reach[t], units)
+                later = (transition[t] * later[:, None]).sum(0) + (reach * total).sum(2)
             else:
                 later[size] += signal[t]
-                gradient[t] = (drive[t] * later).sum(0)
+                gradient = (by_state * later[:, :, None]).sum(0)
                 for name, value in parameter_drive.items():
                     sums[name] += (value[t] * later).sum(0)
                 later = (transition[t] * later[:, None]).sum(0)
-        return Adjoint(gradient, later, sums)
+            currents.append(gradient.flatten(1))
+        return Adjoint(torch.stack(currents[::-1]), later, sums)
 
     def instantaneous(self, signal: Tensor) -> Tensor:
-        """Return `signal_t * dy_t/dI_t`, `[T, B, N]`."""
-        return signal * self.direct
+        """Return `signal_t * dy_t/dI_t`, `[T, B, P N]`."""
+        units = self.transition.shape[-1]
+        return torch.stack(
+            [self._through(t, _blocks(total, units)).flatten(1) for t, total in enumerate(signal.unbind(0))]
+        )
+
+    def _through(self, t: int, total: Tensor) -> Tensor:
+        """Return `[B, P, N]`: dE/dy `[B, Q, N]` at step t brought to the currents of the same step."""
+        outputs, units = total.shape[1:]
+        direct = self.direct[t].reshape(len(total), outputs, -1, units)
+        return (direct * total[:, :, None]).sum(1)
 
     def linearised(self) -> LinearisedTrajectory:
         """Return itself."""
@@ -200,18 +210,24 @@ class LinearisedTrajectory:
 
 def carry(transition: Tensor, drive: Tensor, parameter_drive: dict[str, Tensor]) -> Transport:
     """Multiply up transitions from the end: `[T, S, S, B, N]`, `[T, S, B, N]` -> Transport."""
-    size = transition.shape[1]
-    product = torch.zeros_like(transition[0])
+    size, (batch, units) = transition.shape[1], transition.shape[-2:]
+    product = transition.new_zeros(size, size, batch, units)
     for s in range(size):
         product[s, s] = 1.0
     carried = torch.empty_like(drive)
-    sums = {name: torch.zeros_like(drive[0]) for name in parameter_drive}
+    sums = {name: torch.zeros_like(value[0]) for name, value in parameter_drive.items()}
     for t in reversed(range(transition.shape[0])):
-        carried[t] = (product * drive[t]).sum(1)
+        fresh = product[:, :, :, None] * _blocks(drive[t], units)
+        carried[t] = fresh.sum(1).flatten(2)
         for name, value in parameter_drive.items():
             sums[name] += (product * value[t]).sum(1)
         product = torch.einsum("ijbn,jkbn->ikbn", product, transition[t])
     return Transport(product, carried, sums)
+
+
+def _blocks(values: Tensor, units: int) -> Tensor:
+    """Return `[..., P N]` as `[..., P, N]`."""
+    return values.reshape(*values.shape[:-1], values.shape[-1] // units, units)
 
 
 def _derivatives(component: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
@@ -219,3 +235,17 @@ def _derivatives(component: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
     if not component.requires_grad:
         return tuple(torch.zeros_like(value) for value in inputs)
     return torch.autograd.grad(component.sum(), inputs, retain_graph=True, materialize_grads=True)
+
+
+def _stacked(rows: list[tuple[Tensor, ...]], inputs: list[Tensor], dim: int) -> list[Tensor]:
+    """Return, by input, the derivatives of the components.
+
+    dim 0: of S state variables, `[S, S, B, N]`, `[S, B, P N]`, `[S, B, N]`, ...; dim -1: of Q blocks of outputs, side
+    by side, `[S, B, Q N]`, `[B, Q P N]`, `[B, Q N]`, ...
+    """
+    if dim == 0:
+        return [
+            torch.stack([row[position] for row in rows]) if rows else value.new_empty(0, *value.shape)
+            for position, value in enumerate(inputs)
+        ]
+    return [torch.cat([row[position] for row in rows], dim=-1) for position in range(len(inputs))]
