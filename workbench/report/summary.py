@@ -28,6 +28,11 @@ FILES = {
 PHASES = ("setup", "data", "train", "evaluate", "track")
 
 
+MANY_TASKS = 24
+SHOWN_TASKS = 6
+"""Of more than `MANY_TASKS` tasks the accuracy table shows so many first and last ones."""
+
+
 def summary(
     results: Mapping[str, Any], out: Path, overrides: Sequence[str] = (), tracking_uri: str | None = None
 ) -> RenderableType:
@@ -60,11 +65,17 @@ def accuracy_table(results: Mapping[str, Any]) -> RenderableType:
     block = metrics.trained_block(np.array(results["R"], dtype=np.float64))
     trained = len(block)
     best = [block[j : max(trained - 1, j + 1), j].max() for j in range(trained)]
-    table = _table("Test accuracy by task [%]")
+    frames = results.get("predicts_steps")
+    table = _table("Frame accuracy by task [%]" if frames else "Test accuracy by task [%]")
     table.add_column("task", no_wrap=True, overflow="ellipsis", min_width=12)
     for name in ("just learned", "at the end", "forgotten"):
         table.add_column(name, justify="right", min_width=9)
+    tasks = len(results["tasks"])
     for j, name in enumerate(results["tasks"]):
+        if tasks > MANY_TASKS and SHOWN_TASKS <= j < tasks - SHOWN_TASKS:
+            if j == SHOWN_TASKS:
+                table.add_row(f"... {tasks - 2 * SHOWN_TASKS} more", "", "", "", style="dim")
+            continue
         label = f"{j + 1}  {name}"
         if j >= trained:
             table.add_row(Text(f"{label} (not trained)"), UNKNOWN, UNKNOWN, UNKNOWN, style="dim")
@@ -84,7 +95,14 @@ def measures_table(results: Mapping[str, Any]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim")
-    table.add_row("ACC", f"{percent(results['acc'])} %", "mean accuracy at the end", style="bold")
+    if results["acc"] is not None:
+        table.add_row("ACC", f"{percent(results['acc'])} %", "mean accuracy at the end", style="bold")
+    block = metrics.trained_block(np.array(results["R"], dtype=np.float64))
+    if len(block) > 1:
+        learned = float(np.diagonal(block).mean())
+        table.add_row("learned", f"{percent(learned)} %", "mean accuracy of each task when just learned")
+    if results.get("predicts_steps"):
+        table.add_row("test NLL", _last_loss(results), "negative log-likelihood a step, sum over outputs")
     if len(results["tasks"]) > 1:
         rows = (
             ("BWT", "bwt", True, "since learned; below 0: forgotten"),
@@ -100,6 +118,13 @@ def measures_table(results: Mapping[str, Any]) -> Table:
             mean = sum(known) / len(known)
             table.add_row("untrained", f"{percent(mean)} %", "this network before training")
     return table
+
+
+def _last_loss(results: Mapping[str, Any]) -> str:
+    """Return the mean test loss of the trained tasks at the end."""
+    rows = results.get("test_loss") or [[]]
+    known = [loss for loss in rows[-1][: len(rows)] if loss is not None]
+    return f"{sum(known) / len(known):.3f}" if known else UNKNOWN
 
 
 def memory_table(results: Mapping[str, Any]) -> Table:

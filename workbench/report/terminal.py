@@ -5,6 +5,7 @@ On a terminal one line changes in place; into a file or a pipe go plain lines, a
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -108,8 +109,9 @@ class TerminalReport(Observer):
         names = self._plan.task_names
         text = Text.assemble((f"task {task + 1}/{len(names)} learned", "bold"), "  test accuracy ")
         text.append(f"{percent(accuracies[task])} %", style="bold green")
-        if task:
-            text.append(f", earlier tasks {percent(sum(accuracies[:task]) / task)} %")
+        earlier = [accuracy for accuracy in accuracies[:task] if not math.isnan(accuracy)]
+        if earlier:
+            text.append(f", earlier tasks {percent(sum(earlier) / len(earlier))} %")
         if "seconds" in metrics:
             text.append(f"  {duration(metrics['seconds'])}")
         text.append(f"  {names[task]}", style="dim")
