@@ -91,6 +91,7 @@ class Bench:
         self.modifiers = subject.modifiers()
         self.rule.setup(self.network, RuleContext(RandomStreams(seed), self.network.classes, self._apply))
         self.optimiser = build_optimiser(self.rule.config, self.rule.parameter_groups())
+        self.rule.context.optimiser = self.optimiser
         self.batch: SequenceBatch | None = None
         self.gradients: dict[str, Tensor] = {}
         for modifier in self.modifiers:
@@ -100,6 +101,8 @@ class Bench:
         """Run one batch and step; `gradients` then holds their sum by parameter. Returns loss and scores `[B, C]`."""
         self.batch, self.gradients = batch, {}
         self.optimiser.zero_grad()
+        for modifier in self.modifiers:
+            modifier.before_batch(self.rule, batch)
         result = self.rule.train_step(batch)
         if any(parameter.grad is not None for parameter in self.network.parameters()):
             self._apply()
@@ -116,11 +119,14 @@ class Bench:
 
     def _apply(self) -> None:
         assert self.batch is not None
+        own = {name: p.grad.clone() for name, p in self.network.named_parameters() if p.grad is not None}
         for modifier in self.modifiers:
             modifier.after_gradients(self.rule, self.batch)
         for name, parameter in self.network.named_parameters():
-            if parameter.grad is not None:
-                self.gradients[name] = self.gradients.get(name, 0.0) + parameter.grad.clone()
+            # What a modifier takes away, since it moves the weights itself or holds them, counts as the rule left it.
+            gradient = own.get(name) if parameter.grad is None else parameter.grad.clone()
+            if gradient is not None:
+                self.gradients[name] = self.gradients.get(name, 0.0) + gradient
         self.optimiser.step()
         for modifier in self.modifiers:
             modifier.after_update(self.rule, self.batch)
