@@ -13,77 +13,29 @@ Where the command line names another plug-in than the file, the settings of the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field, field_validator
-
-from workbench.errors import ConfigurationError, PluginError, nearest
+from workbench.errors import ConfigurationError, PluginError
 from workbench.overrides import merge, parse_overrides, read_config_file
 from workbench.plugin import Modifier, PluginConfig, Scenario
 from workbench.registry import Registry
+from workbench.sections import (
+    DiagnoseConfig,
+    GeneralConfig,
+    StreamConfig,
+    TrackConfig,
+    TrainConfig,
+    check_compatible,
+)
 from workbench.validation import canonical, shown, unknown_key, validate
 
 Settings = TypeVar("Settings", bound=PluginConfig)
 
 DEFAULTS = {"scenario": "split-shd", "learner": "osttp", "backbone": "lif", "hardware": "ideal"}
 """The plug-in of each axis when none is named."""
-
-
-class TrainConfig(PluginConfig):
-    """How long to train on each task, and in what portions."""
-
-    epochs: int | None = Field(
-        None, ge=1, description="passes over each task's training samples; null: the scenario's default"
-    )
-    batch_size: int | None = Field(
-        None, ge=1, description="sequences per training step; null: the scenario's default"
-    )
-    evaluate: Literal["all", "seen", "current"] = Field(
-        "all", description="tasks tested after each task; what is not tested is null in R"
-    )
-
-
-class DiagnoseConfig(PluginConfig):
-    """What is looked at while a learner learns, at a cost in time."""
-
-    gradient: int | None = Field(
-        None,
-        ge=1,
-        description="at every n-th training step, compare the gradient with that of back-propagation through time",
-    )
-
-
-class TrackConfig(PluginConfig):
-    """Where the numbers of a run go besides its folder."""
-
-    mlflow: bool = Field(True, description="record the run with MLflow")
-    uri: str | None = Field(
-        None,
-        description="tracking store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db",
-    )
-    experiment: str | None = Field(None, description="MLflow experiment; null: the scenario's name")
-
-
-class GeneralConfig(PluginConfig):
-    """Settings that belong to no plug-in: the random seed and the machine."""
-
-    seed: int = Field(0, ge=0, description="seed of every random stream; the same seed gives the same run")
-    device: str = Field("auto", description="where to compute: auto, cpu, cuda, cuda:N or mps")
-    threads: int | None = Field(None, ge=1, description="CPU threads; null: all cores")
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, device: str) -> str:
-        if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device) is None:
-            guess = nearest(device, ("auto", "cpu", "cuda", "mps"))
-            raise ValueError(
-                "must be auto, cpu, cuda, cuda:N or mps" + (f"; did you mean {guess}?" if guess else "")
-            )
-        return device
 
 
 @dataclass(frozen=True)
@@ -114,6 +66,7 @@ class ExperimentConfig:
     train: TrainConfig
     track: TrackConfig
     diagnose: DiagnoseConfig = field(default_factory=DiagnoseConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
@@ -128,7 +81,7 @@ class ExperimentConfig:
         for axis, choice in (("backbone", self.backbone), ("hardware", self.hardware)):
             plain[axis] = {"name": choice.name, **_plain(choice.config)}
         plain["train"], plain["track"] = _plain(self.train), _plain(self.track)
-        plain["diagnose"] = _plain(self.diagnose)
+        plain["diagnose"], plain["stream"] = _plain(self.diagnose), _plain(self.stream)
         plain.update(seed=self.seed, device=self.device, threads=self.threads)
         return plain
 
@@ -220,6 +173,7 @@ class _Resolution:
         train = self._checked("train", TrainConfig, *self._both("train"))
         track = self._checked("track", TrackConfig, *self._both("track"))
         diagnose = self._checked("diagnose", DiagnoseConfig, *self._both("diagnose"))
+        stream = self._checked("stream", StreamConfig, *self._both("stream"))
         general = self._checked("", GeneralConfig, self.typed, self.stored)
         if self.problems:
             raise ConfigurationError("\n".join(self.problems))
@@ -230,17 +184,18 @@ class _Resolution:
         assert train is not None
         assert track is not None
         assert diagnose is not None
+        assert stream is not None
         assert general is not None
         scenario_class = self.registry.load("scenario", scenario.name)
         assert issubclass(scenario_class, Scenario)
-        defaults = {
-            "epochs": train.epochs or scenario_class.default_epochs,
-            "batch_size": train.batch_size or scenario_class.default_batch_size,
-        }
-        train = train.model_copy(update=defaults)
-        _compatible(learner, diagnose)
+        check_compatible(learner.rule.config, train, diagnose, stream)
+        defaults = {"epochs": scenario_class.default_epochs, "batch_size": scenario_class.default_batch_size}
+        if stream.mode == "online":
+            defaults = {"epochs": 1, "batch_size": stream.batch}
+        given = {key: value for key, value in train if value is not None}
+        train = train.model_copy(update=defaults | given)
         return ExperimentConfig(
-            scenario, learner, backbone, hardware, train, track, diagnose=diagnose, **dict(general)
+            scenario, learner, backbone, hardware, train, track, diagnose, stream, **dict(general)
         )
 
     def _both(self, section: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -349,7 +304,7 @@ class _Resolution:
         before = len(self.problems)
         top, base = canonical(typed, model), canonical(stored, model)
         data = merge(base, top)
-        allowed = [] if section else [*DEFAULTS, "train", "track", "diagnose"]
+        allowed = [] if section else [*DEFAULTS, "train", "track", "diagnose", "stream"]
         allowed += model.model_fields
         for key in [key for key in data if key not in model.model_fields]:
             del data[key]
@@ -366,15 +321,6 @@ class _Resolution:
             return issubclass(self.registry.load("learner", name), Modifier)
         except PluginError:
             return False
-
-
-def _compatible(learner: LearnerChoice, diagnose: DiagnoseConfig) -> None:
-    """Raise ConfigurationError for settings that are valid one by one and contradict each other."""
-    if diagnose.gradient is not None and getattr(learner.rule.config, "update", "sequence") == "step":
-        raise ConfigurationError(
-            "diagnose.gradient: compares the gradient of a whole sequence, and learner.update=step changes the "
-            "weights within it; use learner.update=sequence to look at the same gradient"
-        )
 
 
 def _bare(name: str) -> str:

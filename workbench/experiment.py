@@ -15,6 +15,7 @@ from workbench.backbones.network import Network
 from workbench.config import ExperimentConfig
 from workbench.errors import ConfigurationError
 from workbench.events import Observer, RunPlan
+from workbench.online_stream import online
 from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext
 from workbench.randomness import RandomStreams
 from workbench.registry import Registry
@@ -104,6 +105,9 @@ def build_experiment(
     device = choose_device(config.device)
     scenario = registry.load("scenario", config.scenario.name)(config.scenario.config)
     stream: TaskStream = scenario.build(ScenarioContext(config.seed, cache_folder(), progress))  # type: ignore[attr-defined]
+    if config.stream.mode == "online":
+        order = streams.numpy("online-stream")
+        stream = online(stream, order, config.stream.boundaries, config.stream.blur)
     backbone = registry.load("backbone", config.backbone.name)(config.backbone.config)
     network: Network = backbone.build(  # type: ignore[attr-defined]
         stream.channels, stream.classes, streams.torch("initialisation")

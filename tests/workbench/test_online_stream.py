@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from fixtures.small import task_stream
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.config import resolve
+from workbench.experiment import build_experiment
 from workbench.online_stream import blurred_places, online
+from workbench.run import conduct
 from workbench.streams import BatchLoader, Source, build_benchmark
 from workbench.tasks import SequencePool, TaskStream
 
@@ -102,3 +106,32 @@ def test_origins_that_a_stream_brings_are_kept() -> None:
     task = made.tasks[1]
     assert task.origins is not None
     assert (task.origins == (task.train >= 4)).all()
+
+
+@pytest.mark.parametrize("setting", ["class", "task"])
+def test_an_experiment_trains_on_each_sample_once(setting: str, tmp_path: Path) -> None:
+    config = resolve(
+        [
+            "scenario=split-digits",
+            f"scenario.setting={setting}",
+            "scenario.tasks=2",
+            "scenario.bins=4",
+            "learner=bptt+replay",
+            "backbone.hidden=[8]",
+            "stream.mode=online",
+            "stream.batch=100",
+            "stream.boundaries=blurred",
+            "track.mlflow=false",
+            "device=cpu",
+        ]
+    )
+    experiment = build_experiment(config)
+    assert (experiment.epochs, experiment.batch_size, experiment.stream.in_order) == (1, 100, True)
+    lent = [(task.origins != number).sum() for number, task in enumerate(experiment.stream.tasks)]
+    assert lent[0] == lent[1] > 20
+    results = conduct(experiment, tmp_path / "run")
+    assert results["status"] == "finished"
+    assert (results["epochs"], results["samples"]) == (
+        1,
+        [len(task.train) for task in experiment.stream.tasks],
+    )

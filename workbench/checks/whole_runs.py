@@ -22,13 +22,14 @@ from workbench.checks.subject import (
     small_network,
     small_stream,
 )
-from workbench.config import Choice, ExperimentConfig, LearnerChoice, TrackConfig, TrainConfig
+from workbench.config import Choice, ExperimentConfig, LearnerChoice
 from workbench.events import Observer
 from workbench.experiment import Experiment
 from workbench.plugin import PluginConfig
 from workbench.randomness import RandomStreams
 from workbench.run import conduct
 from workbench.runfolder import RunFolder
+from workbench.sections import TrackConfig, TrainConfig
 
 TOLERANCE = 0.05
 """Relative distance that the memory formula may have from the measurement."""
