@@ -84,7 +84,7 @@ class EProp(Rule):
             self.seen = weight.detach().clone()
 
     def _widths(self) -> list[int]:
-        return [layer.units for layer in self.network.layers[:-1]]
+        return [layer.width for layer in self.network.layers[:-1]]
 
     def forward(self, batch: SequenceBatch) -> StepResult:
         """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""

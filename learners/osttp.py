@@ -65,7 +65,7 @@ class OSTTP(Rule):
         weight = network.readout.synapse.weight
         deviation = self.config.feedback_scale / network.classes**0.5
         drawn = [
-            deviation * torch.randn(layer.units, network.classes, generator=generator)
+            deviation * torch.randn(layer.width, network.classes, generator=generator)
             for layer in network.layers[:-1]
         ]
         if self.config.feedback == "balanced":

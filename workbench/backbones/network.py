@@ -2,6 +2,9 @@
 
 Synapses are ordinary `nn.Linear` modules, so hooks see the presynaptic activity, hardware can replace them, and
 Avalanche's plug-ins see parameters. Everything is time-major: `[T, B, N]`.
+
+Shapes speak of units with one current and one output. A cell with P currents and Q outputs a unit (a complex number has
+two) has a synapse `[in -> P N]` and an output of `width` Q N, in blocks as in `workbench/neurons/cell.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ class Activity:
 class Layer(nn.Module):
     """A synapse `[in -> N]`, an optional recurrent synapse `[N -> N]`, and N units of one cell.
 
+    Raises ValueError for a recurrent synapse between units without memory, or with several currents or outputs.
     `listeners` are called with the layer and its `Activity` after every stretch of steps, in training and evaluation.
     """
 
@@ -40,20 +44,36 @@ class Layer(nn.Module):
         self.inputs = inputs
         self.units = units
         self.cell = cell
-        self.synapse = _empty_linear(inputs, units, bias=bias)
+        if recurrent and (cell.state_size == 0 or cell.current_size * cell.output_size > 1):
+            raise ValueError(f"units of {type(cell).__name__} cannot have a recurrent synapse")
+        self.synapse = _empty_linear(inputs, cell.current_size * units, bias=bias)
         self.recurrent = _empty_linear(units, units, bias=False) if recurrent else None
         self.listeners: list[Callable[[Layer, Activity], None]] = []
 
+    @property
+    def width(self) -> int:
+        """Width of the output: that of what the next synapse reads."""
+        return self.cell.output_size * self.units
+
     def initialise(self, gain: Tensor, recurrent_gain: float, generator: torch.Generator) -> None:
-        """Draw weights from N(0, (gain / sqrt(fan-in))^2), gain `[N]` or scalar; biases are zero."""
-        with torch.no_grad():
-            weight = torch.randn(self.units, self.inputs, generator=generator)
-            self.synapse.weight.copy_(weight * gain.reshape(-1, 1) / self.inputs**0.5)
-            if self.synapse.bias is not None:
-                self.synapse.bias.zero_()
-            if self.recurrent is not None:
-                weight = torch.randn(self.units, self.units, generator=generator)
-                self.recurrent.weight.copy_(weight * recurrent_gain / self.units**0.5)
+        """Draw weights from N(0, (gain / sqrt(fan-in))^2), gain `[P N]` or scalar; biases are zero."""
+        self._draw(_normal(gain, generator), _normal(torch.tensor(recurrent_gain), generator))
+        self._initialise_cell(generator)
+
+    def initialise_uniform(self, gain: float, recurrent_gain: float, generator: torch.Generator) -> None:
+        """Draw weights from U(-a, a), a = gain sqrt(6 / (fan-in + fan-out)) (Glorot and Bengio); biases are zero."""
+        self._draw(_uniform(gain, generator), _uniform(recurrent_gain, generator))
+        self._initialise_cell(generator)
+
+    @torch.no_grad()
+    def _draw(self, synapse: Callable[[Tensor], Tensor], recurrent: Callable[[Tensor], Tensor]) -> None:
+        self.synapse.weight.copy_(synapse(self.synapse.weight))
+        if self.synapse.bias is not None:
+            self.synapse.bias.zero_()
+        if self.recurrent is not None:
+            self.recurrent.weight.copy_(recurrent(self.recurrent.weight))
+
+    def _initialise_cell(self, generator: torch.Generator) -> None:
         trained = self.cell.trained()
         for name, value in self.cell.initial_parameters(self.units, generator).items():
             if name in trained:
@@ -145,7 +165,7 @@ class Network(nn.Module):
         super().__init__()
         self.hidden = nn.ModuleList(hidden)
         self.readout = readout
-        self.reads_all = len(hidden) > 1 and readout.inputs == sum(layer.units for layer in hidden)
+        self.reads_all = len(hidden) > 1 and readout.inputs == sum(layer.width for layer in hidden)
 
     @property
     def layers(self) -> list[Layer]:
@@ -155,7 +175,7 @@ class Network(nn.Module):
     @property
     def classes(self) -> int:
         """Width C of the readout."""
-        return self.readout.units
+        return self.readout.width
 
     def readout_input(self, spikes: Sequence[Tensor]) -> Tensor:
         """Return what the readout reads, `[T, B, inputs]`, of the hidden layers' outputs `[T, B, N]`."""
@@ -181,6 +201,27 @@ class Network(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """`[T, B, inputs]` -> readout `[T, B, C]`."""
         return self.run(inputs).outputs
+
+
+def _normal(gain: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """Return what draws N(0, (gain / sqrt(fan-in))^2) of the shape of a weight."""
+
+    def draw(like: Tensor) -> Tensor:
+        weight = torch.randn(like.shape, generator=generator)
+        deviation = gain.reshape(-1, 1)
+        return torch.div(weight * deviation, like.shape[1] ** 0.5)
+
+    return draw
+
+
+def _uniform(gain: float, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """Return what draws U(-a, a), a = gain sqrt(6 / (fan-in + fan-out)), of the shape of a weight."""
+
+    def draw(like: Tensor) -> Tensor:
+        edge = gain * (6.0 / sum(like.shape)) ** 0.5
+        return torch.empty(like.shape).uniform_(-edge, edge, generator=generator)
+
+    return draw
 
 
 def _empty_linear(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:

@@ -9,7 +9,7 @@ import torch
 
 from workbench.backbones.network import Layer, Network
 from workbench.plugin import MemoryCost
-from workbench.rules.eligibility import presynaptic_groups
+from workbench.rules.eligibility import learned_parameters, presynaptic_groups
 from workbench.rules.settings import OnlineConfig
 
 
@@ -26,39 +26,47 @@ def trained_cost(network: Network, optimiser: str, momentum: float) -> MemoryCos
 
 
 def bptt_activations(network: Network, steps: int, batch: int, *, loss_per_step: bool) -> int:
-    """What autograd keeps: w T B (sum m_l + sum over hidden layers of n_l + C [+ C]) + w B sum n_l + w sum p_l n_l.
+    """What autograd keeps: w T B (sum m_l + sum of hidden k_l n_l + C [+ C]) + w B sum S_l n_l + w sum p_l n_l.
 
-    What each synapse reads, the membrane of each hidden layer, the readout, its log-probabilities if the loss is taken
-    at every step, each layer's first state, and the constrained values of its p_l trained cell parameters. If the
-    readout reads several layers side by side, a copy, the last of them keeps its spikes besides when it is recurrent.
+    What each synapse reads, the k_l numbers that the cell keeps of each hidden unit (its membrane, say), the readout,
+    its log-probabilities if the loss is taken at every step, each layer's first state, and p_l numbers a unit of its
+    trained cell parameters. If the readout reads several layers side by side, a copy, the last of them keeps its
+    outputs besides where its cell or its recurrent synapse needs them.
     """
     layers = network.layers
-    per_step = sum(layer.inputs for layer in layers) + sum(layer.units for layer in layers[:-1])
+    last = layers[-2]
+    per_step = sum(layer.inputs for layer in layers) + sum(_kept(layer) for layer in layers[:-1])
     per_step += network.classes
-    if network.reads_all and layers[-2].recurrent is not None:
-        per_step += layers[-2].units
+    if network.reads_all and (last.recurrent is not None or last.cell.keeps_outputs):
+        per_step += last.width
     if loss_per_step:
         per_step += network.classes
-    starts = sum(layer.units for layer in layers)
-    constrained = sum(layer.units * len(layer.cell.trained()) for layer in layers)
+    starts = sum(layer.cell.state_size * layer.units for layer in layers)
+    constrained = sum(layer.cell.constrain_keeps(scan=True) * layer.units for layer in layers)
     return word(network) * (batch * (steps * per_step + starts) + constrained)
 
 
-def chunk_activations(network: Network, chunk: int, batch: int) -> int:
-    """What an online pass holds of K steps: w K B (m_1 + sum of 2 n_l [+ n_l if recurrent] + 2 C) + w B sum n_l.
+def _kept(layer: Layer) -> int:
+    """Numbers of a step and sample that the cell keeps besides its outputs."""
+    return layer.cell.kept * layer.units
 
-    The chunk's input, membrane and spikes of each hidden layer, its spikes one step earlier for a recurrent synapse,
-    all spikes side by side if the readout reads several layers (sum of n_l more), the readout and its error, and each
-    layer's state handed over; besides, for one layer at a time, the constrained values of its trained cell parameters,
-    w max p_l n_l. Does not depend on T.
+
+def chunk_activations(network: Network, chunk: int, batch: int) -> int:
+    """What an online pass holds of K steps: w K B (m_1 + sum of (k_l + Q_l [+ Q_l]) n_l + 2 C) + w B sum S_l n_l.
+
+    The chunk's input, outputs (Q_l a unit) of each hidden layer and the k_l numbers that its cell keeps, its outputs
+    one step earlier for a recurrent synapse, all outputs side by side if the readout reads several layers (their widths
+    more), the readout and its error, and each layer's state handed over; besides, for one layer at a time, the p_l
+    numbers a unit of its trained cell parameters, w max p_l n_l. Does not depend on T.
     """
     layers = network.layers
     per_step = layers[0].inputs + 2 * network.classes
-    per_step += sum((3 if layer.recurrent is not None else 2) * layer.units for layer in layers[:-1])
+    for layer in layers[:-1]:
+        per_step += _kept(layer) + (2 if layer.recurrent is not None else 1) * layer.width
     if network.reads_all:
         per_step += network.readout.inputs
     handed_over = sum(layer.cell.state_size * layer.units for layer in layers)
-    constrained = max(layer.units * len(layer.cell.trained()) for layer in layers)
+    constrained = max(layer.cell.constrain_keeps(scan=False) * layer.units for layer in layers)
     return word(network) * (batch * (chunk * per_step + handed_over) + constrained)
 
 
@@ -120,14 +128,15 @@ def _leaky(network: Network) -> bool:
 def _width(layer: Layer) -> int:
     """Presynaptic numbers that a unit reads."""
     width = layer.inputs + (1 if layer.synapse.bias is not None else 0)
-    return width + (layer.units if layer.recurrent is not None else 0)
+    return width + (layer.width if layer.recurrent is not None else 0)
 
 
 def _trace_numbers(layer: Layer, *, filtered: bool = False, full: bool = False) -> int:
     states = layer.cell.state_size + (1 if filtered else 0)
-    trained = len(layer.cell.trained())
+    learned = len(learned_parameters(layer))
     if full and layer.recurrent is not None:
-        return (states + 1) * layer.units**2 * (_width(layer) + trained)
+        return (states + 1) * layer.units**2 * (_width(layer) + learned)
     groups = None if filtered else presynaptic_groups(layer)
-    rows = groups[0].numel() if groups is not None else states * layer.units
-    return rows * _width(layer) + states * layer.units * trained
+    blocks = 1 if layer.cell.holomorphic and not filtered else layer.cell.current_size
+    rows = groups[0].numel() if groups is not None else states * blocks * layer.units
+    return rows * _width(layer) + states * layer.units * learned

@@ -36,6 +36,8 @@ class Cell:
     holomorphic: ClassVar[bool] = False
     kept: ClassVar[int] = 1
     """Numbers a unit and step that `scan` keeps for its gradient, and `run` for its trajectory, besides the outputs."""
+    keeps_outputs: ClassVar[bool] = False
+    """Whether the gradient of `scan` needs the outputs too, even without a recurrent synapse."""
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return unconstrained parameters `[size]` by name; `trained` tells which of them learn."""
@@ -48,6 +50,10 @@ class Cell:
     def constrain(self, raw: Parameters) -> dict[str, Tensor]:
         """Map the stored parameters to the ones `step` takes (a logit to a decay, say); differentiable."""
         return dict(raw)
+
+    def constrain_keeps(self, *, scan: bool) -> int:
+        """Return how many numbers a unit `constrain` keeps for its gradient, and what `scan` adds to them if asked."""
+        return len(self.trained())
 
     def initial_state(self, batch: int, size: int, like: Tensor) -> Tensor:
         """Return the state before the first step, `[S, batch, size]`, of the dtype and device of `like`."""
@@ -87,7 +93,7 @@ class Cell:
     def leak(self, parameters: Parameters) -> Tensor | None:
         """Return `[N]`, the linear decay of the state with resets, recurrence and nonlinearity left out.
 
-        0 for a cell without memory. None if the state does not decay by one real number a unit.
+        A single 0 for a cell without memory. None if the state does not decay by one real number a unit.
         """
         return None
 

@@ -39,6 +39,7 @@ class LRU(Cell):
     current_size: ClassVar[int] = 2
     output_size: ClassVar[int] = 2
     kept: ClassVar[int] = 0
+    keeps_outputs: ClassVar[bool] = True
     holomorphic: ClassVar[bool] = True
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -55,6 +56,10 @@ class LRU(Cell):
         """Return the names of the stored parameters: all of them learn."""
         names = {"nu_log", "theta_log"}
         return frozenset(names | {"gamma_log"} if self.normalisation == "learned" else names)
+
+    def constrain_keeps(self, *, scan: bool) -> int:
+        """Return the numbers behind lambda (exponentials, sine, cosine) and gamma; `scan` adds lambda itself."""
+        return (6 if self.normalisation == "learned" else 8) + (2 if scan else 0)
 
     def constrain(self, raw: Parameters) -> dict[str, Tensor]:
         """Return Re lambda, Im lambda and gamma as `eigenvalue_re`, `eigenvalue_im` and `scale`, `[N]`."""

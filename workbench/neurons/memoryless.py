@@ -27,6 +27,21 @@ class Memoryless(Cell):
 
     state_size: ClassVar[int] = 0
 
+    @property
+    def from_outputs(self) -> bool:
+        """Whether the slope follows from the output; of gelu alone the current must be kept."""
+        return self.nonlinearity != "gelu"
+
+    @property
+    def kept(self) -> int:  # type: ignore[override]
+        """One current a unit and step for gelu."""
+        return 0 if self.from_outputs else 1
+
+    @property
+    def keeps_outputs(self) -> bool:  # type: ignore[override]
+        """Whether the gradient needs the outputs."""
+        return self.nonlinearity in ("tanh", "relu")
+
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return nothing: there are no parameters but the synapse's."""
         return {}
@@ -43,16 +58,16 @@ class Memoryless(Cell):
             return torch.relu(current)
         return functional.gelu(current) if self.nonlinearity == "gelu" else current
 
-    def slope(self, current: Tensor) -> Tensor:
-        """Return g'(I), same shape."""
+    def slope(self, kept: Tensor) -> Tensor:
+        """Return g'(I), same shape, from the current (gelu) or the output (the others)."""
         if self.nonlinearity == "tanh":
-            return 1.0 - torch.tanh(current) ** 2
+            return 1.0 - kept**2
         if self.nonlinearity == "relu":
-            return (current > 0).to(current.dtype)
+            return (kept > 0).to(kept.dtype)
         if self.nonlinearity == "identity":
-            return torch.ones_like(current)
-        density = torch.exp(-0.5 * current**2) / math.sqrt(2.0 * math.pi)
-        return 0.5 * (1.0 + torch.erf(current / math.sqrt(2.0))) + current * density
+            return torch.ones_like(kept)
+        density = torch.exp(-0.5 * kept**2) / math.sqrt(2.0 * math.pi)
+        return 0.5 * (1.0 + torch.erf(kept / math.sqrt(2.0))) + kept * density
 
     def scan(
         self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
@@ -67,7 +82,8 @@ class Memoryless(Cell):
         """As `Cell.run`, with the analytic derivatives."""
         assert recurrent is None
         currents = currents.detach()
-        return MemorylessTrajectory(self, state.detach(), currents, self.apply(currents))
+        outputs = self.apply(currents)
+        return MemorylessTrajectory(self, state.detach(), outputs if self.from_outputs else currents, outputs)
 
     def leak(self, parameters: Parameters) -> Tensor:
         """Return zero: nothing is kept."""
@@ -76,11 +92,11 @@ class Memoryless(Cell):
 
 @dataclass(frozen=True)
 class MemorylessTrajectory:
-    """A stretch of steps of memoryless units: currents and outputs `[T, B, N]`, an empty state `[0, B, N]`."""
+    """A stretch of steps of memoryless units: outputs and what tells the slope, `[T, B, N]`; state `[0, B, N]`."""
 
     cell: Memoryless
     state: Tensor
-    currents: Tensor
+    basis: Tensor
     outputs: Tensor
 
     def adjoint(self, signal: Tensor) -> Adjoint:
@@ -89,25 +105,25 @@ class MemorylessTrajectory:
 
     def instantaneous(self, signal: Tensor) -> Tensor:
         """Return `signal_t * g'(I_t)`, `[T, B, N]`."""
-        return signal * self.cell.slope(self.currents)
+        return signal * self.cell.slope(self.basis)
 
     def transport(self) -> Transport:
         """Return the transport of nothing: no state, hence no trace."""
-        steps, batch, units = self.currents.shape
-        new = self.currents.new_empty
+        steps, batch, units = self.outputs.shape
+        new = self.outputs.new_empty
         return Transport(new(0, 0, batch, units), new(steps, 0, batch, units), {})
 
     def linearised(self) -> LinearisedTrajectory:
         """Return the within-unit derivatives of every step."""
-        steps, batch, units = self.currents.shape
-        new = self.currents.new_empty
+        steps, batch, units = self.outputs.shape
+        new = self.outputs.new_empty
         return LinearisedTrajectory(
             outputs=self.outputs,
             state=self.state,
             transition=new(steps, 0, 0, batch, units),
             drive=new(steps, 0, batch, units),
             reach=new(steps, 0, batch, units),
-            direct=self.cell.slope(self.currents),
+            direct=self.cell.slope(self.basis),
             parameter_drive={},
             parameter_direct={},
             own=None,

@@ -51,6 +51,7 @@ class SNU(Cell):
     sharpness: float = 1.0
 
     state_size: ClassVar[int] = 2
+    keeps_outputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.learn_decay and self.decay <= 0:
@@ -66,6 +67,10 @@ class SNU(Cell):
         """Return the names of the parameters that learn: the threshold unless fixed, the decay's logit if asked for."""
         names = {"threshold": self.learn_threshold, "decay_logit": self.learn_decay}
         return frozenset(name for name, learned in names.items() if learned)
+
+    def constrain_keeps(self, *, scan: bool) -> int:
+        """Return 1 for a learned decay; the threshold is its own constraint."""
+        return int(self.learn_decay)
 
     def constrain(self, raw: Parameters) -> dict[str, Tensor]:
         """Return `decay` `[N]` in [0, 1) and `threshold` `[N]`."""

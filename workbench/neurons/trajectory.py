@@ -83,6 +83,11 @@ class Trajectory(Protocol):
         ...
 
 
+def held_by(trajectory: Trajectory) -> list[Tensor]:
+    """Return the tensors of a trajectory that grow with its steps or its batch."""
+    return [value for value in vars(trajectory).values() if isinstance(value, Tensor) and value.dim() > 1]
+
+
 @dataclass(frozen=True)
 class LinearisedTrajectory:
     """A trajectory of any cell, its derivatives taken from `step` by autograd, one step at a time: the reference.

@@ -61,32 +61,59 @@ class PresynapticTrace:
 
 @dataclass
 class SynapticTrace:
-    """Traces `[S, B, N, in]` of one synapse; until the first `advance` they are zero and the memory is not filled."""
+    """Traces `[S, B, P N, in]` of one synapse; until the first `advance` they are zero and the memory is not filled.
+
+    holomorphic: state and currents are Re and Im of complex numbers, dz/dI_im = i dz/dI_re, and the traces are those of
+    the real currents alone, `[2, B, N, in]`.
+    """
 
     trace: Tensor
+    holomorphic: bool = False
     begun: bool = False
 
+    @staticmethod
+    def empty(layer: Layer, states: int, source: Tensor) -> SynapticTrace:
+        """Return a trace of `states` state variables of the layer for presynaptic activity `[K, B, in]`."""
+        # A filter on the output adds a state variable that is no part of the complex number.
+        holomorphic = layer.cell.holomorphic and states == layer.cell.state_size
+        rows = layer.units if holomorphic else layer.cell.current_size * layer.units
+        return SynapticTrace(source.new_empty(states, source.shape[1], rows, source.shape[2]), holomorphic)
+
     def credit(self, owed: Tensor) -> Tensor:
-        """Return sum_{s,b} owed[s, b, n] e[s, b, n, :], `[N, in]`."""
+        """Return sum_{s,b} owed[s, b, n] e[s, b, n, :], `[P N, in]`, for `owed` `[S, B, N]`."""
+        if self.holomorphic:
+            turned = torch.stack([owed[1], -owed[0]])
+            return torch.cat([self._credit(owed), self._credit(turned)])
+        return self._credit(_tiled(owed, self.trace))
+
+    def _credit(self, owed: Tensor) -> Tensor:
         states, batch, units = owed.shape
         rows = owed.permute(2, 0, 1).reshape(units, 1, states * batch)
-        columns = self.trace.permute(2, 0, 1, 3).reshape(units, states * batch, -1)
+        columns = self.trace.permute(2, 0, 1, 3).reshape(units, states * batch, self.trace.shape[3])
         return (rows @ columns)[:, 0]
 
     def advance(self, product: Tensor, drive: Tensor, activity: Tensor) -> None:
-        """Carry the traces: `product` `[S, S, B, N]`, `drive` `[K, S, B, N]`, `activity` `[K, B, in]`."""
+        """Carry the traces: `product` `[S, S, B, N]`, `drive` `[K, S, B, P N]`, `activity` `[K, B, in]`."""
         states, inputs = product.shape[0], activity.transpose(0, 1)
+        drive = drive[..., : self.trace.shape[2]]
         if not self.begun:
             self.begun = True
             for s in range(states):
                 torch.bmm(drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
             return
+        product = _tiled(product, self.trace)
         if states == 1:
             self.trace.mul_(product[0, 0, ..., None])
         else:
             self.trace = torch.einsum("rsbn,sbnj->rbnj", product, self.trace)
         for s in range(states):
             torch.baddbmm(self.trace[s], drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
+
+
+def _tiled(values: Tensor, trace: Tensor) -> Tensor:
+    """Return `[..., N]` once for each of the P blocks of currents of a trace `[S, B, P N, in]`."""
+    blocks = trace.shape[2] // values.shape[-1]
+    return values if blocks == 1 else values.repeat(*[1] * (values.dim() - 1), blocks)
 
 
 Sources = dict[str, tuple[Tensor, Tensor]]
@@ -103,6 +130,13 @@ def sources_of(layer: Layer, activity: Tensor, before: Tensor | None) -> Sources
         assert before is not None
         sources["recurrent"] = (recurrent, before)
     return sources
+
+
+def learned_parameters(layer: Layer) -> frozenset[str]:
+    """Return the names of the cell's constrained parameters that follow from trained ones."""
+    with torch.enable_grad():
+        constrained = layer.cell_parameters()
+    return frozenset(name for name, value in constrained.items() if value.requires_grad)
 
 
 def accumulate_cell_parameters(layer: Layer, gradients: dict[str, Tensor]) -> None:
@@ -125,6 +159,7 @@ class LayerEligibility:
         self.presynaptic = presynaptic
         self.traces: dict[str, PresynapticTrace | SynapticTrace] = {}
         self.parameter_traces: dict[str, Tensor] = {}
+        self.learned = learned_parameters(layer)
 
     def accumulate(
         self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
@@ -147,7 +182,7 @@ class LayerEligibility:
 
     def _accumulate_cell(self, adjoint: Adjoint) -> None:
         """Bring the gradients of the cell's constrained parameters back to the stored ones."""
-        if not self.layer.cell.trained():
+        if not self.learned:
             return
         gradients = {name: value.sum(0) for name, value in adjoint.parameters.items()}
         for name, trace in self.parameter_traces.items():
@@ -155,12 +190,11 @@ class LayerEligibility:
         accumulate_cell_parameters(self.layer, gradients)
 
     def _carry(self, trajectory: Trajectory, adjoint: Adjoint, sources: Sources) -> None:
-        trained = self.layer.cell.trained()
         for name, (_, source) in sources.items():
             if name not in self.traces:
                 self.traces[name] = self._new_trace(adjoint.state, source)
         presynaptic = all(isinstance(trace, PresynapticTrace) for trace in self.traces.values())
-        transport = trajectory.transport() if trained or not presynaptic else None
+        transport = trajectory.transport() if self.learned or not presynaptic else None
         for name, (_, source) in sources.items():
             trace = self.traces[name]
             if isinstance(trace, PresynapticTrace):
@@ -168,20 +202,19 @@ class LayerEligibility:
             else:
                 assert transport is not None
                 trace.advance(transport.product, transport.drive, source)
-        if transport is not None and trained:
-            for name, drive in transport.parameters.items():
+        if transport is not None:
+            for name in self.learned:
+                drive = transport.parameters[name]
                 carried = self.parameter_traces.get(name, torch.zeros_like(drive))
                 self.parameter_traces[name] = (transport.product * carried).sum(1) + drive
 
     def _new_trace(self, state: Tensor, source: Tensor) -> PresynapticTrace | SynapticTrace:
         """Return an empty trace of the layer for one source of presynaptic activity."""
-        states, batch, units = state.shape
-        width = source.shape[2]
         groups = presynaptic_groups(self.layer) if self.presynaptic else None
         if groups is None:
-            return SynapticTrace(source.new_empty(states, batch, units, width))
+            return SynapticTrace.empty(self.layer, len(state), source)
         decays, group = groups
-        return PresynapticTrace(decays, group, source.new_zeros(decays.numel(), batch, width))
+        return PresynapticTrace(decays, group, source.new_zeros(decays.numel(), *source.shape[1:]))
 
     def bytes(self) -> int:
         """Bytes that the carried traces occupy now."""

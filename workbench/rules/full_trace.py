@@ -24,7 +24,12 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer
 from workbench.neurons.trajectory import LinearisedTrajectory, Trajectory
-from workbench.rules.eligibility import accumulate_cell_parameters, add_gradient, sources_of
+from workbench.rules.eligibility import (
+    accumulate_cell_parameters,
+    add_gradient,
+    learned_parameters,
+    sources_of,
+)
 from workbench.rules.filtered import FilteredTrajectory
 
 
@@ -133,26 +138,28 @@ class FullCredit:
         """Carry the traces over the chunk: multiply up the transitions from its end."""
         steps, size, batch, units = record.drive.shape
         rows = (size + 1) * units
-        # product [B, rows, (S + 1), N]: derivative of the vector at the end by the vector at step t.
-        product = torch.eye(rows).to(joined).reshape(rows, size + 1, units).expand(batch, -1, -1, -1)
-        drives = joined.new_empty(batch, rows, units, steps)
+        # product [S + 1, B, rows, N]: derivative of the vector at the end by the vector at step t.
+        product = torch.eye(rows).to(joined).reshape(rows, size + 1, 1, units).transpose(0, 1)
+        product = product.permute(0, 2, 1, 3).expand(-1, batch, -1, -1)
+        drives = joined.new_empty(steps, batch, rows, units)
         fresh = {name: joined.new_zeros(batch, rows, units) for name in self._carried_parameters(record)}
         for t in reversed(range(steps)):
-            states, output = product[:, :, :size], product[:, :, size]
-            drive = torch.einsum("brsk,sbk->brk", states, record.drive[t])
-            drive = drive + output * record.direct[t][:, None]
-            drives[..., t] = drive
+            states, output = product[:-1], product[-1]
+            drive = _through(states, record.drive[t]) + output * record.direct[t][:, None]
+            drives[t] = drive
             for name, value in fresh.items():
-                value += torch.einsum("brsk,sbk->brk", states, record.parameter_drive[name][t])
+                value += _through(states, record.parameter_drive[name][t])
                 value += output * record.parameter_direct[name][t][:, None]
             earlier = torch.empty_like(product)
-            earlier[:, :, :size] = torch.einsum("brsk,sqbk->brqk", states, record.transition[t])
-            earlier[:, :, :size] += torch.einsum("brk,qbk->brqk", output, record.reach[t])
-            earlier[:, :, size] = drive @ self.recurrent
+            for q in range(size):
+                earlier[q] = (
+                    _through(states, record.transition[t][:, q]) + output * record.reach[t][q][:, None]
+                )
+            torch.matmul(drive, self.recurrent, out=earlier[size])
             product = earlier
-        grown = drives.reshape(batch, rows * units, steps) @ joined.transpose(0, 1)
+        grown = drives.reshape(steps, batch, rows * units).permute(1, 2, 0) @ joined.transpose(0, 1)
         grown = grown.reshape(batch, rows, units, -1)
-        matrix = product.reshape(batch, rows, rows)
+        matrix = product.permute(1, 2, 0, 3).reshape(batch, rows, rows)
         if self.trace is not None:
             grown += (matrix @ self.trace.reshape(batch, rows, -1)).reshape(grown.shape)
         self.trace = grown
@@ -161,9 +168,18 @@ class FullCredit:
             self.parameter_traces[name] = value if carried is None else value + matrix @ carried
 
     def _carried_parameters(self, record: LinearisedTrajectory) -> list[str]:
-        return list(record.parameter_drive) if self.layer.cell.trained() else []
+        learned = learned_parameters(self.layer)
+        return [name for name in record.parameter_drive if name in learned]
 
     def bytes(self) -> int:
         """Bytes that the carried traces occupy now."""
         held = [] if self.trace is None else [self.trace]
         return sum(t.numel() * t.element_size() for t in [*held, *self.parameter_traces.values()])
+
+
+def _through(states: Tensor, factors: Tensor) -> Tensor:
+    """Return sum_s states[s] factors[s], `[S, B, rows, N]` and `[S, B, N]` -> `[B, rows, N]`."""
+    total = states[0] * factors[0][:, None]
+    for state, factor in zip(states[1:], factors[1:], strict=True):
+        total.addcmul_(state, factor[:, None])
+    return total

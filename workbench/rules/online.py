@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer, Network
 from workbench.cost.measure import storage_bytes
-from workbench.neurons.trajectory import Trajectory
+from workbench.neurons.trajectory import Trajectory, held_by
 from workbench.plugin import MemoryCost, SequenceBatch, StepResult
 from workbench.rules.eligibility import LayerEligibility
 from workbench.rules.filtered import FilteredTrajectory
@@ -193,7 +193,7 @@ class OnlinePass:
     ) -> None:
         """Keep the largest chunk seen, bytes: what is alive now, just before it is let go."""
         held = [*activities, error, *self.states, *(tensor for tensor in before if tensor is not None)]
-        held += [tensor for trajectory in trajectories for tensor in (trajectory.outputs, trajectory.state)]
+        held += [tensor for trajectory in trajectories for tensor in held_by(trajectory)]
         cost = MemoryCost(
             activations=storage_bytes(held), traces=sum(credit.bytes() for credit in self.credits)
         )

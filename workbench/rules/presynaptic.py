@@ -58,8 +58,12 @@ class PresynapticCredit:
         if self.layer.cell.trained():
             direct = trajectory.linearised().parameter_direct
             accumulate_cell_parameters(
-                self.layer, {name: (signal * value).sum((0, 1)) for name, value in direct.items()}
+                self.layer, {name: self._by_unit(signal * value) for name, value in direct.items()}
             )
+
+    def _by_unit(self, products: Tensor) -> Tensor:
+        """Return `[N]`: `[K, B, Q N]` summed over steps, samples and the outputs of a unit."""
+        return products.sum((0, 1)).reshape(-1, self.layer.units).sum(0)
 
     def bytes(self) -> int:
         """Bytes that the carried traces occupy now."""

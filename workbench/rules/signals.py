@@ -24,7 +24,7 @@ def readout_weights(network: Network, weight: Tensor | None = None) -> list[Tens
     if weight is None:
         weight = network.readout.synapse.weight
     if network.reads_all:
-        return list(torch.split(weight, [layer.units for layer in network.layers[:-1]], dim=1))
+        return list(torch.split(weight, [layer.width for layer in network.layers[:-1]], dim=1))
     return [*[None] * (len(network.layers) - 2), weight]
 
 

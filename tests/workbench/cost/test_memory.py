@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fixtures.backbones import build
 from fixtures.small import batch, network, rule
 from torch import nn
 
@@ -19,12 +20,29 @@ SETTINGS = {
     "side by side": {"hidden": (20, 12), "readout_reads": "all"},
     "all": {"recurrent": True, "reset": "hard", "learn_decay": True, "bias": True, "hidden": (20, 12)},
 }
+OTHERS = {
+    "snu": {"name": "snu"},
+    "snu feed-forward": {"name": "snu", "recurrent": False, "learn_decay": True, "learn_readout_decay": True}
+    | {"readout_decay": 0.9},
+    "ssnu side by side": {
+        "name": "ssnu",
+        "hidden": (20, 12),
+        "readout_reads": "all",
+        "learn_threshold": False,
+    },
+    "lru": {"name": "lru"},
+    "lru derived": {"name": "lru", "hidden": (20, 12), "normalisation": "derived", "nonlinearity": "tanh"},
+    "lru linear": {"name": "lru", "nonlinearity": "identity", "bias": False, "readout_decay": 0.8},
+}
 INPUTS, CLASSES = 30, 6
 
 
 def cost_of_a_step(name, steps, size, setting, **settings):
     """Return the formula's and the measured cost of one training step with its optimiser."""
-    net = network(INPUTS, CLASSES, **({"hidden": (24,)} | SETTINGS[setting])).float()
+    if setting in OTHERS:
+        net = build(inputs=INPUTS, outputs=CLASSES, **({"hidden": (24,)} | OTHERS[setting])).float()
+    else:
+        net = network(INPUTS, CLASSES, **({"hidden": (24,)} | SETTINGS[setting])).float()
     peak = MemoryCost()
 
     def note_gradients():
@@ -75,6 +93,15 @@ def test_formula_and_measurement_agree(name, settings, setting, steps, size):
     assert measured.activations > 0
     assert measured.gradients > 0
     assert_close(formula, measured)
+
+
+@pytest.mark.parametrize(("steps", "size"), [(10, 1), (40, 4)])
+@pytest.mark.parametrize("setting", OTHERS)
+@pytest.mark.parametrize(
+    ("name", "settings"), [("bptt", {}), ("osttp", {"chunk": 7}), ("osttp", {"update": "step"})]
+)
+def test_formula_and_measurement_agree_for_other_backbones(name, settings, setting, steps, size):
+    assert_close(*cost_of_a_step(name, steps, size, setting, **settings))
 
 
 def test_total_is_the_sum_and_costs_add_up():
