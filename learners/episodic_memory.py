@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from learners.avalanche_modifier import unheard
-from workbench.plugin import SequenceBatch
 from workbench.streams import BatchLoader, Source, sample_indices
 
 Indices = npt.NDArray[np.int64]
@@ -54,7 +53,8 @@ class EpisodicMemory:
         network = trainer.network
         network.zero_grad()
         with unheard(network):
-            trainer.rule.train_step(self._batch(trainer, places, labels))
+            loader = BatchLoader(trainer.stream.training_pool, [Source(places, labels, len(places))])
+            trainer.rule.train_step(trainer._sequences(next(iter(loader))))
         flat = torch.cat(
             [
                 torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
@@ -63,22 +63,6 @@ class EpisodicMemory:
         )
         network.zero_grad()
         return flat
-
-    @staticmethod
-    def _batch(trainer: Any, places: Indices, labels: Indices) -> SequenceBatch:
-        loader = BatchLoader(trainer.stream.training_pool, [Source(places, labels, len(places))])
-        inputs, targets, *scored, tasks = next(iter(loader))
-        device = trainer.device
-
-        def time_major(tensor: Tensor) -> Tensor:
-            return tensor.to(device).transpose(0, 1).contiguous()
-
-        return SequenceBatch(
-            time_major(inputs),
-            time_major(targets) if targets.ndim == 3 else targets.to(device),
-            None if trainer.masks is None else trainer.masks[tasks].to(device),
-            time_major(scored[0]) if scored else None,
-        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return places and task labels of each part."""
