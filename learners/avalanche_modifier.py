@@ -71,6 +71,15 @@ def refuse_updates_within(trainer: Any, name: str) -> None:
         )
 
 
+def refuse_prediction(trainer: Any, name: str) -> None:
+    """Raise PluginError if the scenario has a target for every step instead of a class for each sequence."""
+    if trainer.stream.predicts_steps:
+        raise PluginError(
+            f"{name} works with one class a sequence, and this scenario has a target for every step; "
+            "take replay, si, mas, agem or gem"
+        )
+
+
 @contextmanager
 def unheard(network: Network) -> Iterator[None]:
     """Let no listener of the layers hear what runs in this context: passes that are not part of the training."""

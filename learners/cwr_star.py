@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from learners.avalanche_modifier import AvalancheModifier
+from learners.avalanche_modifier import AvalancheModifier, refuse_prediction
 from workbench.lazy import lazy_module
 from workbench.plugin import MemoryCost, PluginConfig, Rule, SequenceBatch
 
@@ -58,6 +58,7 @@ class CWRStar(AvalancheModifier):
             resumed = False
 
             def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+                refuse_prediction(strategy, "cwr-star")
                 modifier._synapse = strategy.network.readout.synapse
                 self.resumed = strategy.first_epoch > 0
                 super().before_training_exp(strategy, **kwargs)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from learners.avalanche_modifier import AvalancheModifier
+from learners.avalanche_modifier import AvalancheModifier, refuse_prediction, unheard
 from workbench.plugin import MemoryCost, PluginConfig
 
 if TYPE_CHECKING:
@@ -44,8 +44,16 @@ class EWC(AvalancheModifier):
         """Return Avalanche's EWCPlugin."""
         from avalanche.training.plugins import EWCPlugin
 
+        class Plugin(EWCPlugin):  # type: ignore[misc]
+            def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+                refuse_prediction(strategy, "ewc")
+
+            def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+                with unheard(strategy.network):
+                    super().after_training_exp(strategy, **kwargs)
+
         decay = self.config.decay if self.config.mode == "online" else None
-        return EWCPlugin(ewc_lambda=self.config.strength, mode=self.config.mode, decay_factor=decay)
+        return Plugin(ewc_lambda=self.config.strength, mode=self.config.mode, decay_factor=decay)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return Fisher information and old weights of every past task."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from learners.avalanche_modifier import AvalancheModifier
+from learners.avalanche_modifier import AvalancheModifier, refuse_prediction
 from workbench.lazy import lazy_module
 from workbench.plugin import MemoryCost, PluginConfig
 
@@ -60,6 +60,7 @@ class GDumb(AvalancheModifier):
 
         class Plugin(GDumbPlugin):  # type: ignore[misc]
             def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+                refuse_prediction(strategy, "gdumb")
                 modifier._refill(strategy.benchmark.train_stream[: strategy.task + 1])
                 if strategy.first_epoch == 0:
                     modifier._reset(strategy.network)

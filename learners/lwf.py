@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from learners.avalanche_modifier import AvalancheModifier, unheard
+from learners.avalanche_modifier import AvalancheModifier, refuse_prediction, unheard
 from workbench.errors import PluginError
 from workbench.plugin import MemoryCost, PluginConfig
 
@@ -57,6 +57,7 @@ class LwF(AvalancheModifier):
 
         class Plugin(LwFPlugin):  # type: ignore[misc]
             def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+                refuse_prediction(strategy, "lwf")
                 if not strategy.rule.needs_graph and strategy.masks is None:
                     raise PluginError(
                         "lwf distils the network's output, and a local rule cannot carry that loss back to the "

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from learners.avalanche_modifier import AvalancheModifier, load_tables, tables_state, unheard
+from learners.avalanche_modifier import (
+    AvalancheModifier,
+    load_tables,
+    refuse_prediction,
+    tables_state,
+    unheard,
+)
 from workbench.lazy import lazy_module
 from workbench.plugin import MemoryCost, PluginConfig
 
@@ -67,6 +73,7 @@ class RWalk(AvalancheModifier):
             batches = 0
 
             def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+                refuse_prediction(strategy, "rwalk")
                 if strategy.first_epoch == 0:
                     super().before_training(strategy, *args, **kwargs)
 
