@@ -102,5 +102,7 @@ class ImageSequences:
             return pixels
         present = np.unique(tasks)
         if len(present) == 1:
-            return np.take(pixels, self.permutations[present[0]], axis=1)
-        return np.take_along_axis(pixels, self.permutations[tasks], axis=1)
+            permuted: npt.NDArray[np.uint8] = np.take(pixels, self.permutations[present[0]], axis=1)
+        else:
+            permuted = np.take_along_axis(pixels, self.permutations[tasks], axis=1)
+        return permuted
