@@ -120,11 +120,11 @@ class Dormancy(Modifier):
             self._ear = self._ear or _ear(self._hear)
             self._ear.begin(hidden_layers(rule.network), batch.inputs.shape[0])
         elif self.config.score == "support":
-            for number, slope in enumerate(slopes(rule.network, batch.inputs)):
-                self._add(number, slope.abs())
+            for number, (layer, slope) in enumerate(slopes(rule.network, batch.inputs)):
+                self._add(number, by_unit(slope.abs(), layer.units))
 
     def _hear(self, number: int, activity: Activity) -> None:
-        self._add(number, activity.outputs.abs())
+        self._add(number, by_unit(activity.outputs.abs(), len(self._sums[number])))
 
     def _add(self, number: int, values: Tensor) -> None:
         """Add values `[T, B, N]` of a hidden layer; double precision, since a sum of many spikes outgrows single."""
@@ -136,7 +136,9 @@ class Dormancy(Modifier):
         if self.config.score == "gradient":
             for number, layer in enumerate(hidden_layers(rule.network)):
                 squares = [
-                    p.grad.square().sum(1) for p in layer.parameters() if p.ndim == 2 and p.grad is not None
+                    p.grad.square().sum(1).reshape(-1, layer.units).sum(0)
+                    for p in layer.parameters()
+                    if p.ndim == 2 and p.grad is not None
                 ]
                 norms = torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(layer.units)
                 self._add(number, norms[None, None])
@@ -266,8 +268,13 @@ def kept(ratio: float, sensitivity: float, least: float, most: float) -> float:
     return min(max(1.0 - sensitivity * ratio, least), most)
 
 
-def slopes(network: Network, inputs: Tensor) -> Iterator[Tensor]:
-    """Yield dy_t/dI_t `[T, B, N]` of each hidden layer for `inputs` `[T, B, in]`: one more forward pass."""
+def by_unit(values: Tensor, units: int) -> Tensor:
+    """Return the mean `[T, B, N]` over each unit's several values, `[T, B, Q N]` in blocks (a complex unit has two)."""
+    return values.reshape(*values.shape[:-1], -1, units).mean(-2)
+
+
+def slopes(network: Network, inputs: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+    """Yield hidden layers and their dy_t/dI_t `[T, B, P N]` for `inputs` `[T, B, in]`: one more forward pass."""
     activity = inputs.to(network.readout.synapse.weight.dtype)
     for layer in hidden_layers(network):
         with torch.no_grad():
@@ -276,7 +283,7 @@ def slopes(network: Network, inputs: Tensor) -> Iterator[Tensor]:
             trajectory = layer.cell.run(layer.cell_parameters(), state, currents, layer.recurrent_weight())
             activity = trajectory.outputs
             slope = trajectory.instantaneous(torch.ones_like(activity))
-        yield slope
+        yield layer, slope
 
 
 def initial_law(network: Network) -> dict[str, Tensor]:
@@ -308,7 +315,8 @@ def recycle(
     for layer, mask in zip(hidden_layers(network), masks, strict=True):
         for parameter in layer.parameters():
             fresh = _fresh(parameter, law[names[parameter]], generator)
-            rows = mask.to(parameter.device)
+            # A unit with several currents has a row for each, in blocks.
+            rows = mask.to(parameter.device).repeat(len(parameter) // layer.units)
             if norm == "live" and parameter is layer.synapse.weight and 0 < int(rows.sum()) < len(rows):
                 live = parameter.detach()[~rows].norm(dim=1).mean()
                 fresh = fresh * (live / fresh.norm(dim=1, keepdim=True).clamp_min(1e-12))
@@ -318,7 +326,8 @@ def recycle(
     # Outgoing weights last: between two recycled units they are 0, not fresh.
     for number, mask in enumerate(masks):
         for weight, first in _readers(network, number):
-            columns = mask.nonzero()[:, 0].to(weight.device) + first
+            outputs = mask.repeat(hidden_layers(network)[number].cell.output_size)
+            columns = outputs.nonzero()[:, 0].to(weight.device) + first
             with torch.no_grad():
                 weight[:, columns] = 0.0
             touched[weight][:, columns] = True
@@ -326,7 +335,7 @@ def recycle(
 
 
 def _readers(network: Network, number: int) -> Iterator[tuple[Tensor, int]]:
-    """Yield the matrices that read hidden layer `number`, and the column of its first unit in each."""
+    """Yield the matrices that read hidden layer `number`, and the column of its first output in each."""
     hidden = hidden_layers(network)
     layer = hidden[number]
     if layer.recurrent is not None:
@@ -334,7 +343,7 @@ def _readers(network: Network, number: int) -> Iterator[tuple[Tensor, int]]:
     if number + 1 < len(hidden):
         yield hidden[number + 1].synapse.weight, 0
     if network.reads_all:
-        yield network.readout.synapse.weight, sum(below.units for below in hidden[:number])
+        yield network.readout.synapse.weight, sum(below.width for below in hidden[:number])
     elif number + 1 == len(hidden):
         yield network.readout.synapse.weight, 0
 

@@ -2,11 +2,11 @@
 
     g_t <- g_t + N(0, sigma_t^2)        sigma_t^2 = eta / (1 + t)^gamma
 
-for every entry of every gradient g; t counts updates from 0. Form, gamma = 0.55 and eta in {0.01, 0.3, 1.0} are quoted
-from memory of the paper and were not checked against it. Ours: t starts again with every task by default
-(`restart=task`), since a stream of tasks has no end towards which noise could fade; a rule that updates within a
-sequence is disturbed at each of its updates. The noise does not depend on the size of the gradient: with Adam, which
-divides by that size, a small eta is a lot of noise for weights with small gradients.
+for every entry of every gradient g, but of classes that do not compete in the batch; t counts updates from 0. Form,
+gamma = 0.55 and eta in {0.01, 0.3, 1.0} are quoted from memory of the paper and were not checked against it. Ours: t
+starts again with every task by default (`restart=task`), since a stream of tasks has no end towards which noise could
+fade; a rule that updates within a sequence is disturbed at each of its updates. The noise does not depend on the size
+of the gradient: with Adam, which divides by that size, a small eta is a lot of noise for weights with small gradients.
 """
 
 from __future__ import annotations
@@ -62,10 +62,14 @@ class GradientNoise(Modifier):
         deviation = self.deviation(self._drawn - self._first)
         if deviation > 0:
             generator = rule.context.streams.torch(f"gradient-noise/{self._drawn}")
+            readout = {id(parameter) for parameter in rule.network.readout.parameters()}
             for parameter in rule.network.parameters():
                 if parameter.grad is not None:
-                    noise = torch.randn(parameter.shape, generator=generator)
-                    parameter.grad.add_(noise.to(parameter.grad), alpha=deviation)
+                    noise = torch.randn(parameter.shape, generator=generator).to(parameter.grad)
+                    if batch.class_mask is not None and id(parameter) in readout:
+                        # Other tasks' classes get no gradient, hence no noise: it would wash them out.
+                        noise[~batch.class_mask.any(0).to(noise.device)] = 0.0
+                    parameter.grad.add_(noise, alpha=deviation)
         self._drawn += 1
 
     def deviation(self, update: int) -> float:

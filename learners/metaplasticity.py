@@ -130,14 +130,16 @@ class Metaplasticity(Modifier):
         names = {weight: name for name, weight in matrices(network).items()}
         for number, (inputs, outputs, before, count) in self._active.items():
             layer = network.layers[number]
-            post = outputs / count > self.config.active_output
+            # A unit may have several outputs and currents, in blocks: it is active or not as a whole.
+            post = outputs.reshape(-1, layer.units).mean(0) / count > self.config.active_output
             sources = [(layer.synapse.weight, inputs)]
             if layer.recurrent is not None and before is not None:
                 sources.append((layer.recurrent.weight, before))
             for weight, summed in sources:
                 pre = summed / count > self.config.active_input
                 state = self._state[names[weight]]
-                state.add_(torch.outer(post, pre), alpha=self.config.growth).clamp_(max=self.config.largest)
+                active = torch.outer(post.repeat(len(weight) // layer.units), pre)
+                state.add_(active, alpha=self.config.growth).clamp_(max=self.config.largest)
         self._active = {}
 
     def metrics(self) -> dict[str, float]:

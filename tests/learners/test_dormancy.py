@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from learners.dormancy import Dormancy, clear_moments, dormant_units, initial_law, interpolate, recycle
+from workbench.backbones.lru import LRUBackbone, LRUConfig
 from workbench.errors import ConfigurationError
 from workbench.neurons.surrogate import slope
 from workbench.optimisers import build_optimiser
@@ -200,6 +201,57 @@ def test_recycling_silent_units_leaves_the_function_as_it_is(recurrent, reads, b
     assert not torch.equal(net.hidden[0].synapse.weight, before["hidden.0.synapse.weight"])
     # The recycled units live: some of them fire now.
     assert any(bool(spikes[..., list(SILENT)].any()) for spikes in after.spikes)
+
+
+def complex_network():
+    """Return two blocks of complex units (two rows, two columns each) and units without memory."""
+    config = LRUConfig(hidden=(5, 4), features=(6, 3))
+    return LRUBackbone(config).build(6, 4, torch.Generator().manual_seed(0)).double()
+
+
+def test_a_complex_unit_has_two_rows_and_two_columns():
+    net = complex_network()
+    law, before = initial_law(net), weights(net)
+    masks = [torch.arange(layer.units) == 1 for layer in net.hidden]
+    touched = recycle(net, masks, law, "initial", torch.Generator().manual_seed(0))
+    first, reading = net.hidden[0].synapse.weight, net.hidden[1].synapse.weight
+    assert touched[first].any(1).nonzero()[:, 0].tolist() == [1, 6]
+    assert (reading[:, [1, 6]] == 0).all()
+    assert touched[reading].all(0).nonzero()[:, 0].tolist() == [1, 6]
+    assert touched[reading].all(1).nonzero()[:, 0].tolist() == [1]
+    assert torch.equal(net.hidden[0].nu_log, before["hidden.0.nu_log"])  # It never moved from where it began.
+    changed = {name for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+    assert {name for name in changed if not name.endswith("weight")} == set()
+
+
+def test_a_complex_unit_whose_outgoing_weights_are_0_is_recycled_without_a_trace():
+    net = complex_network()
+    one = batch()
+    with torch.no_grad():
+        net.hidden[1].synapse.weight[:, [1, 6]] = 0.0
+    before = net(one.inputs)
+    masks = [
+        torch.arange(layer.units) == (1 if number == 0 else -1) for number, layer in enumerate(net.hidden)
+    ]
+    recycle(net, masks, initial_law(net), "initial", torch.Generator().manual_seed(0))
+    assert torch.equal(net(one.inputs), before)
+
+
+@pytest.mark.parametrize("score", ["rate", "gradient", "support"])
+def test_scores_of_complex_units_are_counted_by_unit(score):
+    net = complex_network()
+    made, counted = bound(net), modifier(score=score, reset="unit", period=1)
+    counted.before_task(made, 0)
+    learn(made, counted, batch())
+    assert [len(mean) for mean in counted._means()] == [5, 6, 4, 3]
+    if score == "rate":
+        made.context.optimiser.param_groups[0]["lr"] = 0.0
+        counted.before_batch(made, batch())
+        outputs = net.hidden[0](batch().inputs.double())[1].detach().abs().mean((0, 1))
+        learn(made, counted, batch())
+        torch.testing.assert_close(counted._means()[0], (outputs[:5] + outputs[5:]) / 2)
+    else:
+        learn(made, counted, batch(), batch())
 
 
 def test_recycling_through_training_leaves_the_function_as_it_is():

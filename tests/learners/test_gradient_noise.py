@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from fixtures.small import RULES, batch, gradients, network, rule, task_stream, trainer
+from fixtures.small import BATCH, CLASSES, RULES, batch, gradients, network, rule, task_stream, trainer
 from hypothesis import given
 from hypothesis import strategies as some
 
 from learners.gradient_noise import GradientNoise
+from workbench.plugin import SequenceBatch
 
 
 def modifier(**settings):
@@ -45,6 +46,17 @@ def test_no_noise_is_the_rule_alone():
     made, noisy = rule("bptt", net), modifier(eta=0.0)
     noisy.before_task(made, 0)
     assert all((noise == 0).all() for noise in noise_of(noisy, made, batch()).values())
+
+
+def test_classes_that_do_not_compete_get_no_noise():
+    made, noisy = rule("bptt", network(bias=True)), modifier()
+    noisy.before_task(made, 0)
+    mask = (torch.arange(CLASSES) < 2).expand(BATCH, -1)
+    noise = noise_of(noisy, made, SequenceBatch(batch(classes=2).inputs, batch(classes=2).targets, mask))
+    for name in ("readout.synapse.weight", "readout.synapse.bias"):
+        assert (noise[name][2:] == 0).all()
+        assert (noise[name][:2] != 0).all()
+    assert (noise["hidden.0.synapse.weight"] != 0).all()
 
 
 @pytest.mark.parametrize(("restart", "again"), [("task", True), ("never", False)])
