@@ -139,8 +139,8 @@ class FullCredit:
         steps, size, batch, units = record.drive.shape
         rows = (size + 1) * units
         # product [S + 1, B, rows, N]: derivative of the vector at the end by the vector at step t.
-        product = torch.eye(rows).to(joined).reshape(rows, size + 1, 1, units).transpose(0, 1)
-        product = product.permute(0, 2, 1, 3).expand(-1, batch, -1, -1)
+        product = torch.eye(rows).to(joined).reshape(rows, size + 1, units).transpose(0, 1)
+        product = product[:, None].expand(-1, batch, -1, -1)
         drives = joined.new_empty(steps, batch, rows, units)
         fresh = {name: joined.new_zeros(batch, rows, units) for name in self._carried_parameters(record)}
         for t in reversed(range(steps)):
@@ -155,7 +155,7 @@ class FullCredit:
                 earlier[q] = (
                     _through(states, record.transition[t][:, q]) + output * record.reach[t][q][:, None]
                 )
-            torch.matmul(drive, self.recurrent, out=earlier[size])
+            earlier[size] = drive @ self.recurrent
             product = earlier
         grown = drives.reshape(steps, batch, rows * units).permute(1, 2, 0) @ joined.transpose(0, 1)
         grown = grown.reshape(batch, rows, units, -1)
