@@ -169,10 +169,11 @@ def as_tensor(array: npt.NDArray[Any]) -> Tensor:
 
     Axes along which the array only repeats (stride 0: an image shown for T steps) repeat in the tensor as well.
     """
+    flags, backwards = array.flags, min(array.strides, default=0) < 0
+    if flags.c_contiguous and flags.writeable and not backwards:
+        return torch.from_numpy(array)
     repeats = any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
     if repeats:
         once = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)
         return as_tensor(array[once]).expand(array.shape)
-    if not array.flags.writeable or min(array.strides, default=0) < 0:
-        array = array.copy()
-    return torch.from_numpy(array)
+    return torch.from_numpy(array if flags.writeable and not backwards else array.copy())

@@ -29,6 +29,7 @@ from workbench.optimisers import build_optimiser
 from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.randomness import RandomStreams
 from workbench.rules.loss import decision
+from workbench.running import RunningScore
 from workbench.streams import BatchLoader, Source
 from workbench.tasks import TaskStream
 
@@ -94,6 +95,9 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 plugins=[*taken, *plugins],
                 evaluator=evaluator or EvaluationPlugin(),
             )
+        if evaluator is None:
+            # It measures nothing, and would copy the experience at each of a step's eight callbacks.
+            self.plugins.remove(self.evaluator)
         rule.context.optimiser = self.optimizer
         self.task = 0
         self.first_epoch = 0
@@ -209,9 +213,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 self._stop_training = False
                 break
             self.epoch = epoch
-            self._loss_sum = torch.zeros((), device=self.device)
-            self._correct_sum = torch.zeros((), device=self.device, dtype=torch.int64)
-            self._seen = self._batch = 0
+            self._running, self._batch = RunningScore(), 0
             if isinstance(self.dataloader, BatchLoader):
                 self.dataloader.order = self.streams.numpy(f"data-order/{self.task}/{epoch}")
             # Drawn afresh, so that a task resumed at this epoch sees the numbers it would have seen.
@@ -223,9 +225,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.streams.seed_globals(f"avalanche/task-{self.task}/end")
 
     def _tell_epoch(self, epoch: int) -> None:
-        metrics = {"train_loss": float(self._loss_sum) / max(self._seen, 1)}
-        if not self.stream.predicts_steps:
-            metrics["train_accuracy"] = int(self._correct_sum) / max(self._seen, 1)
+        metrics = {"train_loss": self._running.loss()}
+        accuracy = self._running.accuracy()
+        if accuracy is not None:
+            metrics["train_accuracy"] = accuracy
         metrics |= self.validation_metrics()
         for modifier in self.modifiers:
             metrics |= modifier.metrics()
@@ -322,15 +325,11 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _tell_batch(self) -> None:
         assert self._result is not None
-        size = len(self.mb_y)
-        self._loss_sum += self._result.loss.detach() * size
-        if not self.stream.predicts_steps:
-            self._correct_sum += (self._result.logits.detach().argmax(1) == self.mb_y).sum()
-        self._seen += size
+        logits = None if self.stream.predicts_steps else self._result.logits
+        self._running.add(self._result.loss, len(self.mb_y), logits, self.mb_y)
         loss = accuracy = None
         if (self._batch + 1) % TOLD_EVERY == 0:
-            loss = float(self._loss_sum) / self._seen
-            accuracy = None if self.stream.predicts_steps else int(self._correct_sum) / self._seen
+            loss, accuracy = self._running.loss(), self._running.accuracy()
         for observer in self.observers:
             observer.batch_done(self.task, self.epoch, self._batch, len(self.dataloader), loss, accuracy)
         self._batch += 1
