@@ -40,9 +40,9 @@ class RandomLabels(Scenario):
 
     inputs=fixed: the same patterns in every task, each channel on (x = 1) with probability `density`.
     inputs=fresh: new such patterns in every task.
-    inputs=digits: images, drawn anew for every task and their pixels permuted anew, from the MNIST file at
-    `path` (.npz with `x_train`, or the training images in IDX form, .gz or not), or, without a path, from
-    scikit-learn's 1,797 digits of 8 x 8 pixels. Their true labels are not used.
+    inputs=digits: images, drawn anew for every task and their pixels permuted anew: MNIST's training images
+    from `path` (as permuted-mnist takes it), or, without a path, scikit-learn's 1,797 digits of 8 x 8 pixels.
+    Their true labels are not used.
 
     coding=static: x itself at each of `steps` steps. coding=poisson: a spike at each step with probability
     x * rate, drawn once for each sample. Everything follows from the seed; sequences are made when they are
@@ -61,7 +61,7 @@ class RandomLabels(Scenario):
             "fixed", description="patterns: the same in all tasks, fresh ones in each, or permuted digits"
         )
         path: Path | None = Field(
-            None, description="MNIST file for inputs=digits; null: scikit-learn's digits"
+            None, description="MNIST's file or folder for inputs=digits; null: scikit-learn's digits"
         )
         tasks: int = Field(100, ge=1, le=100_000, description="number of tasks")
         samples: int = Field(128, ge=1, le=60_000, description="patterns of each task")
@@ -121,11 +121,9 @@ class RandomLabels(Scenario):
             if settings.path is not None:
                 raise ConfigurationError("scenario.path: only inputs=digits reads a file")
             return None, f"random-labels-{settings.inputs}", "drawn from the seed"
-        from scenarios.digit_images import local_digits
-
         if settings.channels is not None:
             raise ConfigurationError("scenario.channels: inputs=digits has one channel a pixel")
-        images = local_digits(settings.path)
+        images = digits(settings.path)
         if settings.samples > len(images):
             raise ConfigurationError(
                 f"scenario.samples={settings.samples}: there are only {len(images)} images to draw from"
@@ -144,6 +142,17 @@ def balanced_labels(samples: int, classes: int, generator: np.random.Generator) 
     [0, 0, 0, 1, 1]
     """
     return generator.permutation(np.arange(samples, dtype=np.int64) % classes)
+
+
+def digits(path: Path | None) -> npt.NDArray[np.float32]:
+    """Return images `[n, pixels]` in [0, 1]: MNIST's for training, or scikit-learn's. Raises DataError."""
+    if path is None:
+        from sklearn.datasets import load_digits
+
+        return np.asarray(load_digits().data / 16.0, dtype=np.float32)
+    from scenarios.mnist import read_local
+
+    return (read_local(path.expanduser()).train_pixels / 255.0).astype(np.float32)
 
 
 class _Patterns:

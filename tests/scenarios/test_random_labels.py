@@ -1,7 +1,5 @@
 """Random labels: even and independent labels, the same sequences whoever asks, few in memory, honest errors."""
 
-import gzip
-import struct
 import tracemalloc
 
 import numpy as np
@@ -103,19 +101,13 @@ def test_digits_of_scikit_learn_are_permuted_anew_in_every_task(tmp_path):
     np.testing.assert_array_equal(first, np.repeat(first[:, :1], 5, axis=1))
 
 
-def images(count=30):
-    return np.random.default_rng(0).integers(0, 256, (count, 3, 4)).astype(np.uint8)
-
-
-@pytest.fixture(params=["npz", "idx", "idx.gz"])
-def mnist_file(request, tmp_path):
-    """A file of 30 small images in one of the forms in which MNIST is found."""
-    path = tmp_path / f"digits.{request.param}"
-    if request.param == "npz":
-        np.savez(path, x_train=images())
-        return path
-    content = struct.pack(">IIII", 2051, 30, 3, 4) + images().tobytes()
-    path.write_bytes(gzip.compress(content) if request.param.endswith("gz") else content)
+@pytest.fixture
+def mnist_file(tmp_path):
+    """A file of 30 small images in the form in which MNIST is found."""
+    path = tmp_path / "digits.npz"
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 3, 4)).astype(np.uint8)
+    labels = np.arange(30, dtype=np.uint8) % 10
+    np.savez(path, train_x=pixels, train_y=labels, test_x=pixels[:5], test_y=labels[:5])
     return path
 
 
@@ -123,25 +115,16 @@ def test_images_come_from_a_local_file(tmp_path, mnist_file):
     stream = build(tmp_path, inputs="digits", channels=None, path=mnist_file)
     assert stream.channels == 12
     block = stream.training_pool.inputs[stream.tasks[0].train][:, 0]
-    rows = {tuple(row) for row in np.sort(block, axis=1)}
-    known = {tuple(row) for row in np.sort((images().reshape(30, 12) / 255.0).astype(np.float32), axis=1)}
+    with np.load(mnist_file) as archive:
+        pixels = (archive["train_x"].reshape(30, 12) / 255.0).astype(np.float32)
+    rows, known = ({tuple(row) for row in np.sort(images, axis=1)} for images in (block, pixels))
     assert len(rows) == 20
     assert rows <= known
 
 
-def test_damaged_files_are_named(tmp_path, mnist_file):
-    mnist_file.write_bytes(mnist_file.read_bytes()[:-9])
-    with pytest.raises(DataError, match=mnist_file.name):
-        build(tmp_path, inputs="digits", channels=None, path=mnist_file)
-
-
-def test_other_files_are_named(tmp_path):
-    path = tmp_path / "labels.npz"
-    np.savez(path, y_train=np.arange(3))
-    with pytest.raises(DataError, match=r"labels\.npz"):
-        build(tmp_path, inputs="digits", channels=None, path=path)
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
-        build(tmp_path, inputs="digits", channels=None, path=tmp_path / "nowhere.gz")
+        build(tmp_path, inputs="digits", channels=None, path=tmp_path / "nowhere.npz")
 
 
 def test_settings_that_contradict_each_other_are_refused(tmp_path):
