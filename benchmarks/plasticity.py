@@ -48,7 +48,7 @@ SETTINGS = {
 }
 """What all runs share."""
 
-RULES = {"bptt": {"learner.lr": "1e-2"}, "osttp": {"learner.lr": "1e-2", "learner.hidden_lr": "1e-3"}}
+RULES = {"bptt": {"learner.lr": "1e-2"}, "osttp": {"learner.lr": "1e-2", "learner.hidden_lr": "1e-2"}}
 """The rules and their rates."""
 
 RESETS = {
