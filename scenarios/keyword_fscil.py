@@ -46,7 +46,8 @@ class KeywordFSCIL(Scenario):
     the growing number of classes; acc is the mean of all questions at the end.
 
     Which classes are base, their order, the shots and the queries are drawn from the seed (class_order=label: by
-    label). Unseen classes do not compete in training either. There is no validation in few-shot sessions.
+    label). Unseen classes do not compete in training either; replayed recordings compete with all classes so far.
+    There is no validation in few-shot sessions.
     """
 
     default_epochs = 30

@@ -79,6 +79,8 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.evaluate = evaluate
         self.diagnosis = diagnosis
         self.masks = class_masks(stream)
+        # Sessions that only add classes: a stored sample competes with all classes of now, not those of its day.
+        self._adds_classes = self.masks is not None and bool((self.masks[1:] >= self.masks[:-1]).all())
         rule.setup(self.network, RuleContext(streams, stream.classes, self._update_within))
         groups = rule.parameter_groups()
         self.rates = [group["lr"] for group in groups]
@@ -378,4 +380,9 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         return turned if turned.stride(0) == 0 else turned.contiguous()
 
     def _mask(self, task_labels: Tensor) -> Tensor | None:
-        return None if self.masks is None else self.masks[task_labels.cpu()].to(self.device)
+        if self.masks is None:
+            return None
+        labels = task_labels.cpu()
+        if self._adds_classes and self.is_training:
+            labels = labels.clamp(min=self.task)
+        return self.masks[labels].to(self.device)

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.small import trainer
 from fixtures.spike_files import random_split, write_split
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learners.replay import Replay
 from scenarios.keyword_fscil import KeywordFSCIL, session_classes
 from workbench.errors import ConfigurationError, DataError
+from workbench.plugin import SequenceBatch, StepResult
 from workbench.tasks import ScenarioContext, TaskStream
 
 
@@ -48,12 +51,31 @@ def test_sessions_add_classes_with_few_shots_and_test_all_so_far(folder: Path) -
 
 
 def test_the_masks_of_a_session_leave_out_classes_yet_unseen(folder: Path) -> None:
-    from workbench.trainer import class_masks
+    from workbench.avalanche_model import class_masks
 
     stream = build(folder, class_order="label")
     masks = class_masks(stream)
     assert masks is not None
     assert masks.int().tolist() == [[1] * seen + [0] * (6 - seen) for seen in (3, 4, 5, 6)]
+
+
+def test_stored_samples_compete_with_all_classes_so_far(folder: Path) -> None:
+    stream = build(folder, class_order="label", sessions=2)
+    trained = trainer("bptt", stream, [Replay(Replay.Config(size=30))], epochs=1)
+    sizes: list[tuple[int, int]] = []
+    forward = trained.rule.forward
+
+    def noting(batch: SequenceBatch) -> StepResult:
+        assert batch.class_mask is not None
+        sizes.extend((trained.task, int(row.sum())) for row in batch.class_mask)
+        return forward(batch)
+
+    trained.rule.forward = noting  # type: ignore[method-assign]
+    for task in range(3):
+        trained.train_task(task)
+    # Three base classes, one more in each session; replayed base recordings are among the batches of both.
+    assert set(sizes) == {(0, 3), (1, 4), (2, 5)}
+    assert sum(task == 2 for task, _ in sizes) > len(stream.tasks[2].train)
 
 
 def test_the_seed_draws_classes_shots_and_queries(folder: Path) -> None:
