@@ -26,7 +26,11 @@ class TrainConfig(PluginConfig):
 
 
 class StreamConfig(PluginConfig):
-    """Whether tasks are trained one after the other, or their samples seen once, as they come."""
+    """Whether tasks are trained one after the other, or their samples seen once, as they come.
+
+    A task remains the unit of testing, and of the learning rate's schedule: learner.schedule=constant is the choice
+    that does without knowing where a task ends.
+    """
 
     mode: Literal["tasks", "online"] = Field(
         "tasks", description="tasks: train.epochs passes over each; online: one pass, each batch seen once"
