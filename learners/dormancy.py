@@ -22,10 +22,11 @@ and the whole optimiser state is cleared. ACE: score=gradient, threshold 0.05, s
 0.025, sensitivity 2, 0.2 and a keep_most that it chooses by task; its score, of pre-activations, is not here.
 schedule=cosine (ReDo's variant): not a threshold but the lowest fraction * cos(pi/2 * update/horizon) of each layer.
 
-As in the published programs, but: `<=` where ACE and DrM have `<`; phi of Gaussian weights with the deviation that each
-unit's first weights had, not Xavier or orthogonal ones; statistics over all batches since the last check, not one of
-256 samples. A check that falls due waits for the next batch to begin: no rule's trace or membrane outlives a batch, so
-none needs clearing, and a task is evaluated before the reset that follows it.
+As in the published programs (the default threshold of 0.1 is ReDo's as quoted from memory), but: `<=` where ACE and DrM
+have `<`; phi of Gaussian weights with the deviation that each unit's first weights had, not Xavier or orthogonal ones;
+statistics over all batches since the last check, not one of 256 samples. A check that falls due waits for the next
+batch to begin: no rule's trace or membrane outlives a batch, so none needs clearing, and a task is evaluated before the
+reset that follows it.
 """
 
 from __future__ import annotations
@@ -140,8 +141,8 @@ class Dormancy(Modifier):
                     for p in layer.parameters()
                     if p.ndim == 2 and p.grad is not None
                 ]
-                norms = torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(layer.units)
-                self._add(number, norms[None, None])
+                if squares:  # A layer that someone froze is neither dormant nor live.
+                    self._add(number, torch.stack(squares).sum(0).sqrt()[None, None])
 
     def after_update(self, rule: Rule, batch: SequenceBatch) -> None:
         """Count the update; stop listening once the batch was heard to its end."""
@@ -177,8 +178,8 @@ class Dormancy(Modifier):
         self._forget(rule.network)
 
     def _means(self) -> list[Tensor]:
-        """Return v of each hidden layer `[N]`."""
-        return [total / max(count, 1) for total, count in zip(self._sums, self._counts, strict=True)]
+        """Return v of each hidden layer `[N]`; NaN for a layer of which nothing is known."""
+        return [total / count for total, count in zip(self._sums, self._counts, strict=True)]
 
     def _forget(self, network: Network) -> None:
         self._sums = [torch.zeros(layer.units, dtype=torch.float64) for layer in hidden_layers(network)]
@@ -249,14 +250,14 @@ def dormant_units(values: Tensor, threshold: float) -> Tensor:
 
 
 def lowest(values: Tensor, count: int) -> Tensor:
-    """Return which units `[N]` bool have the `count` lowest of `values` `[N]`; of equal ones the first.
+    """Return which units `[N]` bool have the `count` lowest of `values` `[N]`; of equal ones the first, NaN never.
 
     >>> lowest(torch.tensor([3.0, 1.0, 2.0, 1.0]), 2)
     tensor([False,  True, False,  True])
     """
     mask = torch.zeros(len(values), dtype=torch.bool)
     mask[values.argsort(stable=True)[:count]] = True
-    return mask
+    return mask & ~values.isnan()
 
 
 def kept(ratio: float, sensitivity: float, least: float, most: float) -> float:

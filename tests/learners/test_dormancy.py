@@ -409,6 +409,20 @@ def test_what_is_kept_follows_the_dormant_ratio(sensitivity, most, expected):
 # When.
 
 
+@pytest.mark.parametrize("schedule", ["threshold", "cosine"])
+def test_a_frozen_layer_is_left_alone(schedule):
+    net = network(hidden=(5, 4))
+    made = bound(net)
+    recycled = modifier(score="gradient", period=1, threshold=0.9, schedule=schedule, fraction=0.9)
+    net.hidden[0].requires_grad_(False)
+    recycled.before_task(made, 0)
+    before = weights(net)
+    learn(made, recycled, batch(), batch())
+    assert recycled.metrics()["dormancy/recycled_units"] > 0
+    assert recycled.metrics()["dormant_ratio/layer_0"] == 0
+    assert torch.equal(net.hidden[0].synapse.weight, before["hidden.0.synapse.weight"])
+
+
 def test_a_check_waits_for_the_next_batch():
     net = silenced()
     made = bound(net, "osttp", update="step")
