@@ -226,7 +226,7 @@ def _corpus_location() -> Path:
 
     spec = find_spec("music21")
     if spec is None or not spec.origin:
-        return Path("music21/corpus/bach")
+        return Path("music21 (not installed)/corpus/bach")
     return Path(spec.origin).parent / "corpus" / "bach"
 
 
