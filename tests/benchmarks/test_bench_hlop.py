@@ -34,20 +34,14 @@ def arguments(tmp_path: Path, learners: str) -> list[str]:
     chosen = ["--path", str(made_up_digits(tmp_path / "made-up.npz")), "--learners", learners, "--tasks", "3"]
     chosen += ["--units", "60", "--default-sizes", "--threads", "1", "--out", str(tmp_path / "runs")]
     chosen += ["--json", str(tmp_path / "lines.json"), "--markdown", str(tmp_path / "table.md")]
-    return [
-        *chosen,
-        "train.epochs=3",
-        "train.batch_size=32",
-        "learner.lr=0.5",
-        "learner.hlop.rows=0.5",
-        "learner.hlop.later_rows=0.2",
-    ]
+    return [*chosen, "train.epochs=3", "train.batch_size=32", "learner.lr=0.5"]
 
 
 def test_hlop_forgets_far_less_than_plain_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert hlop.main(arguments(tmp_path, "bptt,bptt+hlop,bptt+gpm")) == 0
+    sizes = ["learner.hlop.rows=0.5", "learner.hlop.later_rows=0.2"]
+    assert hlop.main([*arguments(tmp_path, "bptt,bptt+hlop,bptt+gpm"), *sizes]) == 0
     plain, projected, exact = json.loads((tmp_path / "lines.json").read_text())
     for line in (plain, projected, exact):
         assert line["first"] > 0.9, line
