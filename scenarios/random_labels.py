@@ -46,9 +46,9 @@ class RandomLabels(Scenario):
 
     coding=static: x itself at each of `steps` steps. coding=poisson: a spike at each step with probability
     x * rate, drawn once for each sample. Everything follows from the seed; sequences are made when they are
-    asked for, task by task, and only two tasks' sequences are in memory at a time. The protocol is that of the
-    random-label tasks of Lyle et al. 2023 (arXiv 2303.01486) and Kumar et al. 2023 (arXiv 2308.11958), with
-    time added; sizes are ours.
+    asked for, task by task, and only two tasks' sequences are in memory at a time. In the manner of the
+    random-label tasks of Lyle et al. 2023 (arXiv 2303.01486) and Kumar et al. 2023 (arXiv 2308.11958), both
+    cited from memory; time and sizes are ours.
     """
 
     default_epochs = 20
