@@ -196,7 +196,10 @@ def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     for title, key in (("Accuracy", "decades"), ("Dormant units", "dormant_decades")):
         rows = [(line["arm"], *(percent(value) for value in line[key])) for line in lines]
         text += f"\n{title}, %, mean over seeds, by tasks:\n\n" + _table(("arm", *tens), rows)
-    return text + "\nLabels are random: accuracy is that of memorising the training samples.\n"
+    return text + (
+        "\nLabels are random: accuracy is that of memorising the training samples. Dormant units are counted by each "
+        "arm's own score and threshold: gradients for `network`, surrogate slopes for `support`, else firing rates.\n"
+    )
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
