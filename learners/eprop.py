@@ -98,7 +98,7 @@ class EProp(Rule):
         online = OnlinePass(
             self.network,
             self.signal,
-            credit=eligibility(self.network, filtered=leak > 0),
+            credit=eligibility(self.network, filtered=self.network.layers[:-1] if leak > 0 else []),
             leak=leak,
             reduction=self.config.reduction,
         )
@@ -159,7 +159,11 @@ class EProp(Rule):
         held = [*self.feedback, *([] if self.seen is None else [self.seen])]
         other = sum(tensor.numel() * tensor.element_size() for tensor in held)
         return online_cost(
-            self.network, self.config, steps, batch, filtered=self.config.readout_filter
+            self.network,
+            self.config,
+            steps,
+            batch,
+            filtered=self.network.layers[:-1] if self.config.readout_filter else (),
         ) + MemoryCost(other=other)
 
     def live_memory(self) -> MemoryCost:

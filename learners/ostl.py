@@ -57,16 +57,17 @@ class OSTL(Rule):
 
     def forward(self, batch: SequenceBatch) -> StepResult:
         """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
-        from workbench.rules.credits import eligibility
+        from workbench.rules.credits import eligibility, read_by_readout
         from workbench.rules.online import OnlinePass
         from workbench.rules.signals import readout_leak, spatial_signals
         from workbench.rules.streaming import stream
 
         leak = readout_leak(self.network) if self.config.readout_filter else 0.0
+        read = read_by_readout(self.network) if leak > 0 else []
         online = OnlinePass(
             self.network,
             spatial_signals,
-            credit=eligibility(self.network, filtered=leak > 0, full=self.config.traces == "full"),
+            credit=eligibility(self.network, filtered=read, full=self.config.traces == "full"),
             leak=leak,
             reduction=self.config.reduction,
         )
@@ -76,13 +77,14 @@ class OSTL(Rule):
     def memory(self, steps: int, batch: int) -> MemoryCost:
         """See `Rule.memory`."""
         from workbench.cost.memory import online_cost
+        from workbench.rules.credits import read_by_readout
 
         return online_cost(
             self.network,
             self.config,
             steps,
             batch,
-            filtered=self.config.readout_filter,
+            filtered=read_by_readout(self.network) if self.config.readout_filter else (),
             full=self.config.traces == "full",
         )
 

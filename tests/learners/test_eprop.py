@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fixtures.backbones import build
 from fixtures.small import CLASSES, STEPS, batch, gradients, network, rule
 from torch.nn.functional import cosine_similarity
 
@@ -115,3 +116,30 @@ def test_memory_is_the_formula(feedback, readout_filter):
     bound = rule("eprop", net, chunk=5, feedback=feedback, readout_filter=readout_filter)
     bound.train_step(batch(20))
     assert bound.live_memory().traces == bound.memory(20, 3).traces == bound.memory(500, 3).traces
+
+
+@pytest.mark.parametrize("reads", ["last", "all"])
+def test_gradient_does_not_depend_on_the_chunk(reads):
+    # One decay for all units: the traces would be presynaptic, did the readout's filter not follow them.
+    net = network(hidden=(5, 4), decay=0.9, readout_reads=reads)
+    expected = learned(net, batch(), chunk=STEPS)
+    for chunk in (1, 4):
+        assert_same(learned(net, batch(), chunk=chunk), expected)
+
+
+@pytest.mark.parametrize("setting", [{}, {"nonlinearity": "identity", "hidden": (5, 4)}])
+def test_complex_units_are_trained_through_a_leaky_readout(setting):
+    net = build("lru", readout_decay=0.9, **setting)
+    expected = learned(net, batch(), chunk=STEPS)
+    assert all(value.abs().max() > 0 for value in expected.values())
+    for chunk in (1, 4):
+        assert_same(learned(net, batch(), chunk=chunk), expected)
+
+
+def test_a_linear_block_of_complex_units_is_exact_under_a_leaky_readout():
+    """Without a slope on the way the broadcast error is the whole signal of the complex units."""
+    net = build("lru", readout_decay=0.9, nonlinearity="identity")
+    sequence_loss(net(batch().inputs.double()), batch(), "step").backward()
+    expected = gradients(net)
+    for chunk in (1, 4, STEPS):
+        assert_same(learned(net, batch(), chunk=chunk), expected)

@@ -5,6 +5,8 @@ T steps, batch B, layer l with m_l inputs and n_l units, C classes, w bytes a nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from workbench.backbones.network import Layer, Network
@@ -71,19 +73,20 @@ def chunk_activations(network: Network, chunk: int, batch: int) -> int:
 
 
 def eligibility_traces(
-    network: Network, batch: int, *, carried: bool, filtered: bool = False, full: bool = False
+    network: Network, batch: int, *, carried: bool, filtered: Sequence[Layer] = (), full: bool = False
 ) -> int:
     """Traces carried between chunks: w B sum over layers of rows x presynaptic width, none if T fits a chunk.
 
     The width counts inputs, a bias as one more, and the layer's own units for a recurrent synapse. Rows: D distinct
-    constant decays (presynaptic form), S n_l (synaptic form) or, in full, (S + 1) n_l n_l; S is one more for layers
-    that a leaky readout reads if traces are filtered. A trained cell parameter adds as many numbers as a width of one.
+    constant decays (presynaptic form), S n_l (synaptic form) or, in full, (S + 1) n_l n_l; S is Q more for the
+    layers whose traces are filtered by a leaky readout. A trained cell parameter counts like one more input.
     """
     if not carried:
         return 0
-    hidden = network.layers[:-1]
-    read = set(hidden if network.reads_all else hidden[-1:]) if filtered and _leaky(network) else set()
-    numbers = sum(_trace_numbers(layer, filtered=layer in read, full=full) for layer in network.layers)
+    seen_through = set(filtered) if _leaky(network) else set()
+    numbers = sum(
+        _trace_numbers(layer, filtered=layer in seen_through, full=full) for layer in network.layers
+    )
     return word(network) * batch * numbers
 
 
@@ -108,7 +111,7 @@ def online_cost(
     steps: int,
     batch: int,
     *,
-    filtered: bool = False,
+    filtered: Sequence[Layer] = (),
     full: bool = False,
 ) -> MemoryCost:
     """Cost of a rule with eligibility traces: parameters, optimiser, one chunk's activations, traces carried."""
@@ -132,11 +135,11 @@ def _width(layer: Layer) -> int:
 
 
 def _trace_numbers(layer: Layer, *, filtered: bool = False, full: bool = False) -> int:
-    states = layer.cell.state_size + (1 if filtered else 0)
+    states = layer.cell.state_size + (layer.cell.output_size if filtered else 0)
     learned = len(learned_parameters(layer))
     if full and layer.recurrent is not None:
         return (states + 1) * layer.units**2 * (_width(layer) + learned)
     groups = None if filtered else presynaptic_groups(layer)
-    blocks = 1 if layer.cell.holomorphic and not filtered else layer.cell.current_size
+    blocks = 1 if layer.cell.holomorphic else layer.cell.current_size
     rows = groups[0].numel() if groups is not None else states * blocks * layer.units
     return rows * _width(layer) + states * layer.units * learned

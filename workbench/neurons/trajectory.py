@@ -126,9 +126,9 @@ class LinearisedTrajectory:
                 inputs = [value.clone().requires_grad_() for value in (state, total, *own)]
                 moved, output = cell.step(dict(zip(names, inputs[2:], strict=True)), inputs[0], inputs[1])
                 rows = [_derivatives(component, inputs) for component in moved.unbind(0)]
-                blocks = [_derivatives(block, inputs) for block in _blocks(output, units).unbind(-2)]
+                last = [_derivatives(block, inputs) for block in blocks(output, units).unbind(-2)]
             by_state.append(_stacked(rows, inputs, 0))
-            by_output.append(_stacked(blocks, inputs, -1))
+            by_output.append(_stacked(last, inputs, -1))
             state, previous = moved.detach(), output.detach()
             after.append((state, previous))
         drives = [torch.stack(values) for values in zip(*by_state, strict=True)]
@@ -171,14 +171,14 @@ class LinearisedTrajectory:
         currents = []
         sums = {name: later.new_zeros(batch, units) for name in parameter_drive}
         for t in reversed(range(signal.shape[0])):
-            by_state = _blocks(drive[t], units)
+            by_state = blocks(drive[t], units)
             if self.own is None:
-                total = _blocks(signal[t], units)
+                total = blocks(signal[t], units)
                 gradient = (by_state * later[:, :, None]).sum(0) + self._through(t, total)
                 for name, value in parameter_drive.items():
-                    direct = _blocks(self.parameter_direct[name][t], units)
+                    direct = blocks(self.parameter_direct[name][t], units)
                     sums[name] += (value[t] * later).sum(0) + (direct * total).sum(1)
-                reach = _blocks(self.reach[t], units)
+                reach = blocks(self.reach[t], units)
                 later = (transition[t] * later[:, None]).sum(0) + (reach * total).sum(2)
             else:
                 later[size] += signal[t]
@@ -193,7 +193,7 @@ class LinearisedTrajectory:
         """Return `signal_t * dy_t/dI_t`, `[T, B, P N]`."""
         units = self.transition.shape[-1]
         return torch.stack(
-            [self._through(t, _blocks(total, units)).flatten(1) for t, total in enumerate(signal.unbind(0))]
+            [self._through(t, blocks(total, units)).flatten(1) for t, total in enumerate(signal.unbind(0))]
         )
 
     def _through(self, t: int, total: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ def carry(transition: Tensor, drive: Tensor, parameter_drive: dict[str, Tensor])
     carried = torch.empty_like(drive)
     sums = {name: torch.zeros_like(value[0]) for name, value in parameter_drive.items()}
     for t in reversed(range(transition.shape[0])):
-        fresh = product[:, :, :, None] * _blocks(drive[t], units)
+        fresh = product[:, :, :, None] * blocks(drive[t], units)
         carried[t] = fresh.sum(1).flatten(2)
         for name, value in parameter_drive.items():
             sums[name] += (product * value[t]).sum(1)
@@ -230,7 +230,7 @@ def carry(transition: Tensor, drive: Tensor, parameter_drive: dict[str, Tensor])
     return Transport(product, carried, sums)
 
 
-def _blocks(values: Tensor, units: int) -> Tensor:
+def blocks(values: Tensor, units: int) -> Tensor:
     """Return `[..., P N]` as `[..., P, N]`."""
     return values.reshape(*values.shape[:-1], values.shape[-1] // units, units)
 

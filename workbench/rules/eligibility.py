@@ -63,8 +63,8 @@ class PresynapticTrace:
 class SynapticTrace:
     """Traces `[S, B, P N, in]` of one synapse; until the first `advance` they are zero and the memory is not filled.
 
-    holomorphic: state and currents are Re and Im of complex numbers, dz/dI_im = i dz/dI_re, and the traces are those of
-    the real currents alone, `[2, B, N, in]`.
+    holomorphic: state and currents are Re and Im of complex numbers in pairs, dz/dI_im = i dz/dI_re, and the traces are
+    those of the real currents alone, `[S, B, N, in]`.
     """
 
     trace: Tensor
@@ -74,15 +74,14 @@ class SynapticTrace:
     @staticmethod
     def empty(layer: Layer, states: int, source: Tensor) -> SynapticTrace:
         """Return a trace of `states` state variables of the layer for presynaptic activity `[K, B, in]`."""
-        # A filter on the output adds a state variable that is no part of the complex number.
-        holomorphic = layer.cell.holomorphic and states == layer.cell.state_size
+        holomorphic = layer.cell.holomorphic
         rows = layer.units if holomorphic else layer.cell.current_size * layer.units
         return SynapticTrace(source.new_empty(states, source.shape[1], rows, source.shape[2]), holomorphic)
 
     def credit(self, owed: Tensor) -> Tensor:
         """Return sum_{s,b} owed[s, b, n] e[s, b, n, :], `[P N, in]`, for `owed` `[S, B, N]`."""
         if self.holomorphic:
-            turned = torch.stack([owed[1], -owed[0]])
+            turned = torch.stack([owed[1::2], -owed[0::2]], dim=1).reshape(owed.shape)
             return torch.cat([self._credit(owed), self._credit(turned)])
         return self._credit(_tiled(owed, self.trace))
 

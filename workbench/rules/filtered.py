@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Trajectory, Transport
+from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Trajectory, Transport, blocks
 
 
 @dataclass(frozen=True)
 class FilteredTrajectory:
     """A trajectory with the filtered output as last state variable; `adjoint` takes the signal on the filtered output.
 
-    inner: the layer's own trajectory. leak: kappa in (0, 1). now: `[T, B, N]` signal on the unfiltered output, or None.
+    A unit with Q outputs has as many filtered ones. inner: the layer's own trajectory. leak: kappa in (0, 1). now:
+    `[T, B, N]` signal on the unfiltered output, or None.
     """
 
     inner: Trajectory
@@ -38,7 +39,7 @@ class FilteredTrajectory:
         return self.inner.state
 
     def adjoint(self, signal: Tensor) -> Adjoint:
-        """Return the gradients under `signal` `[T, B, N]` on the filtered output; `state` is `[S + 1, B, N]`."""
+        """Return the gradients under `signal` `[T, B, N]` on the filtered output; `state` is `[S + Q, B, N]`."""
         summed = signal.clone()
         for t in reversed(range(len(summed) - 1)):
             summed[t] += self.leak * summed[t + 1]
@@ -46,47 +47,62 @@ class FilteredTrajectory:
         if self.now is not None:
             summed += self.now
         adjoint = self.inner.adjoint(summed)
-        return Adjoint(adjoint.currents, torch.cat([adjoint.state, owed[None]]), adjoint.parameters)
+        by_filter = blocks(owed, adjoint.state.shape[2]).transpose(0, 1)
+        return Adjoint(adjoint.currents, torch.cat([adjoint.state, by_filter]), adjoint.parameters)
 
     def transport(self) -> Transport:
-        """Return how the traces of the state and of the filtered output are carried, `[S + 1]` state variables."""
+        """Return how the traces of the state and of the filtered outputs are carried, `[S + Q]` state variables."""
         inner = self.inner.transport()
         steps, size = inner.drive.shape[:2]
-        # What the filtered output at the end owes to the stretch is an adjoint of its own.
+        units = inner.product.shape[3]
+        outputs = self.outputs.shape[2] // units
         powers = self.leak ** torch.arange(steps - 1, -1, -1).to(self.outputs)
-        weights = powers[:, None, None].expand_as(self.outputs).contiguous()
-        reach = self.inner.adjoint(weights)
-        product = inner.product.new_zeros(size + 1, size + 1, *inner.product.shape[2:])
+        product = inner.product.new_zeros(size + outputs, size + outputs, *inner.product.shape[2:])
         product[:size, :size] = inner.product
-        product[size, :size] = reach.state
-        product[size, size] = self.leak**steps
-        drive = torch.cat([inner.drive, reach.currents[:, None]], dim=1)
-        parameters = {
-            name: torch.cat([value, reach.parameters[name][None]]) for name, value in inner.parameters.items()
-        }
-        return Transport(product, drive, parameters)
+        drives = [inner.drive]
+        parameters = {name: [value] for name, value in inner.parameters.items()}
+        for row in range(outputs):
+            # What a filtered output at the end owes to the stretch is an adjoint of its own.
+            weights = torch.zeros_like(self.outputs)
+            weights[..., row * units : (row + 1) * units] = powers[:, None, None]
+            reach = self.inner.adjoint(weights)
+            product[size + row, :size] = reach.state
+            product[size + row, size + row] = self.leak**steps
+            drives.append(reach.currents[:, None])
+            for name, values in parameters.items():
+                values.append(reach.parameters[name][None])
+        return Transport(
+            product,
+            torch.cat(drives, dim=1),
+            {name: torch.cat(values) for name, values in parameters.items()},
+        )
 
     def instantaneous(self, signal: Tensor) -> Tensor:
         """Return dE/dI_t through the same step only."""
         return self.inner.instantaneous(signal)
 
     def linearised(self) -> LinearisedTrajectory:
-        """Return the derivatives with the filtered output as one more state variable; the output is the layer's own."""
+        """Return the derivatives with the filtered outputs as further state; the output is the layer's own."""
         inner = self.inner.linearised()
         steps, size, _, batch, units = inner.transition.shape
-        transition = inner.transition.new_zeros(steps, size + 1, size + 1, batch, units)
+        reach = blocks(inner.reach, units).permute(0, 3, 1, 2, 4)
+        outputs = reach.shape[1]
+        transition = inner.transition.new_zeros(steps, size + outputs, size + outputs, batch, units)
         transition[:, :size, :size] = inner.transition
-        transition[:, size, :size] = inner.reach
-        transition[:, size, size] = self.leak
+        transition[:, size:, :size] = reach
+        for row in range(size, size + outputs):
+            transition[:, row, row] = self.leak
+        direct = inner.direct.reshape(steps, batch, outputs, -1).transpose(1, 2)
+        unseen = inner.reach.new_zeros(steps, outputs, *inner.reach.shape[2:])
         return LinearisedTrajectory(
             outputs=inner.outputs,
             state=inner.state,
             transition=transition,
-            drive=torch.cat([inner.drive, inner.direct[:, None]], dim=1),
-            reach=torch.cat([inner.reach, torch.zeros_like(inner.reach[:, :1])], dim=1),
+            drive=torch.cat([inner.drive, direct], dim=1),
+            reach=torch.cat([inner.reach, unseen], dim=1),
             direct=inner.direct,
             parameter_drive={
-                name: torch.cat([value, inner.parameter_direct[name][:, None]], dim=1)
+                name: torch.cat([value, blocks(inner.parameter_direct[name], units).transpose(1, 2)], dim=1)
                 for name, value in inner.parameter_drive.items()
             },
             parameter_direct=inner.parameter_direct,

@@ -21,6 +21,7 @@ SETTINGS = {
     "all": {"recurrent": True, "reset": "hard", "learn_decay": True, "bias": True, "hidden": (20, 12)},
 }
 OTHERS = {
+    "lif below lif": {"name": "lif", "hidden": (20, 12), "readout_reads": "last"},
     "snu": {"name": "snu"},
     "snu feed-forward": {"name": "snu", "recurrent": False, "learn_decay": True, "learn_readout_decay": True}
     | {"readout_decay": 0.9},
@@ -98,7 +99,8 @@ def test_formula_and_measurement_agree(name, settings, setting, steps, size):
 @pytest.mark.parametrize(("steps", "size"), [(10, 1), (40, 4)])
 @pytest.mark.parametrize("setting", OTHERS)
 @pytest.mark.parametrize(
-    ("name", "settings"), [("bptt", {}), ("osttp", {"chunk": 7}), ("osttp", {"update": "step"})]
+    ("name", "settings"),
+    [("bptt", {}), ("osttp", {"chunk": 7}), ("eprop", {"chunk": 7}), ("osttp", {"update": "step"})],
 )
 def test_formula_and_measurement_agree_for_other_backbones(name, settings, setting, steps, size):
     assert_close(*cost_of_a_step(name, steps, size, setting, **settings))
