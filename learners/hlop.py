@@ -13,7 +13,8 @@ of W are kept orthogonal to the rows H_old of past tasks, and biases and cells' 
     dW <- dW (I - H_old^T H_old)                        the same as x <- x - H_old^T H_old x inside dW = sum delta x^T
 
 which W x and the error sent downwards never see. Input, recurrent and readout matrix have rows of their own. With
-spiking=true lateral neurons fire: y <- round(clip(y, s) K / s) s / K, s = 20, K steps (1000; the paper's program).
+spiking=true lateral neurons fire while they learn: y <- round(clip(y, s) K / s) s / K, s = 20, K = 1000 steps (as in
+the paper's program, which also projects with spikes; here the projection stays linear, or it would not act on weights).
 
 Ours: the projection acts on the optimiser's final change of W (projection=update), which is right for momentum, Adam
 and weight decay; projection=gradient is the paper's, for plain sgd. lr is a fraction of the stability limit 1 / lambda,
