@@ -60,7 +60,9 @@ def overrides(learner: str, seed: int, epochs: int, options: Any) -> list[str]:
         found += ["learner.traces=full", f"learner.chunk={options.chunk}"]
     if options.path is not None:
         found.append(f"scenario.path={options.path.resolve()}")
-    return [*found, *options.overrides]
+    # What is typed replaces the study's own settings.
+    chosen = dict(text.partition("=")[::2] for text in [*found, *options.overrides])
+    return [f"{key}={value}" for key, value in chosen.items()]
 
 
 def parser() -> Any:
