@@ -110,8 +110,8 @@ def projected(rows: torch.Tensor, gradient: torch.Tensor, margin: float) -> torc
     """Return g~ = G^T v + g `[parameters]` for G `[tasks, parameters]`, v >= margin solving the dual in float64.
 
     >>> rows = torch.tensor([[1.0, 0.0]])
-    >>> projected(rows, torch.tensor([-2.0, 3.0]), 0.0).round(decimals=2)
-    tensor([-0.,  3.])
+    >>> projected(rows, torch.tensor([-2.0, 3.0]), 0.0).round(decimals=2).tolist()
+    [-0.0, 3.0]
     """
     from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
