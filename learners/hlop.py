@@ -61,6 +61,7 @@ Size = Rows | Share
 Sizes = Size | tuple[Size, ...]
 
 LARGEST_CHANGE = 10.0
+SMALLEST = 1e-12
 GATHERED = 256
 """Vectors that are waited for before the lateral connections learn, unless the sequence ends."""
 MEMORY = 0.98
@@ -163,12 +164,18 @@ class Lateral:
         for iteration in range(config.iterations if len(new) else 0):
             y = self.answer(vectors, new)
             # y^T (x - xhat) without xhat: y^T x' - (y^T y) H, x' the residual of the frozen rows.
-            hebbian, anti = y.T @ residual, (y.T @ y) @ new
+            gram = y.T @ y
+            hebbian, anti = y.T @ residual, gram @ new
             if iteration == 0:
                 kept += float(((anti - 2 * hebbian) * new).sum()) / count
             change = ((hebbian - anti) / count).clamp_(-LARGEST_CHANGE, LARGEST_CHANGE)
             self.velocity.mul_(config.momentum).add_(change, alpha=1 - config.momentum)
-            new += rate * self.velocity
+            step = rate
+            if self.rate is None:
+                # The power iteration only bounds lambda from below; after a silent stretch it may fall far short. The
+                # Frobenius norm of the answers' second moment bounds what the rows see of it from above.
+                step = min(rate, count / max(float(gram.norm()), SMALLEST))
+            new += step * self.velocity
         energies = vectors.new_tensor([float(vectors.square().sum()) / count, kept])
         self.scalars[:2] = MEMORY * self.scalars[:2] + (1 - MEMORY) * energies
 
