@@ -123,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     each = replace(result, name=f"{name} {count} {result.name}", ms=result.ms / count)
                     rows.append((name, str(count), result.name, f"{each.ms:.3f}", f"{each.ratio:.2f}"))
                     results.append(Result(each.name, each.ratio, each.ms))
+                    # A long stream takes minutes; what is known is said.
+                    print(f"{each.name}: {each.ms:.3f} ms, {each.ratio:.2f}", file=sys.stderr, flush=True)
     except WorkbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
