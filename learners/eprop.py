@@ -126,7 +126,6 @@ class EProp(Rule):
                 matrices.append(layers[index + 1].synapse.weight.detach().T @ matrices[-1])
         return matrices[::-1]
 
-    @torch.no_grad()
     def _adapt(self) -> None:
         """Adaptive feedback: follow the readout's weights since the last batch."""
         if self.seen is None:

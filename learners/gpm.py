@@ -109,19 +109,19 @@ class GPM(Modifier):
     def _layers(self) -> list[Layer]:
         return list(dict.fromkeys(site.layer for site in self._sites))
 
-    @torch.no_grad()
     def _hear(self, number: int, activity: Activity) -> None:
         """Move the running mean of x x^T towards that of a stretch of steps."""
-        layer = self._layers()[number]
-        # The first batches weigh alike, later ones as in an exponential window.
-        seen = (self._batches - 1) // self.config.every + 1
-        for site in self._sites:
-            if site.layer is layer:
-                vectors = site.presynaptic(activity)
-                moment = vectors.T @ vectors / len(vectors)
-                before = self._moment.get(site.name)
-                weight = 1.0 / min(seen, self.config.window)
-                self._moment[site.name] = moment if before is None else torch.lerp(before, moment, weight)
+        with torch.no_grad():
+            layer = self._layers()[number]
+            # The first batches weigh alike, later ones as in an exponential window.
+            seen = (self._batches - 1) // self.config.every + 1
+            for site in self._sites:
+                if site.layer is layer:
+                    vectors = site.presynaptic(activity)
+                    moment = vectors.T @ vectors / len(vectors)
+                    before = self._moment.get(site.name)
+                    weight = 1.0 / min(seen, self.config.window)
+                    self._moment[site.name] = moment if before is None else torch.lerp(before, moment, weight)
 
     def after_gradients(self, rule: Rule, batch: SequenceBatch) -> None:
         """Project the gradients, or note the weights before the step."""

@@ -310,12 +310,12 @@ class HLOP(Modifier):
                 self._gathered[name].append(site.presynaptic(activity))
                 self._learn(name, GATHERED)
 
-    @torch.no_grad()
     def _learn(self, name: str, least: int) -> None:
-        gathered = self._gathered[name]
-        if sum(map(len, gathered)) >= least:
-            self._lateral[name].learn(torch.cat(gathered) if len(gathered) > 1 else gathered[0])
-            gathered.clear()
+        with torch.no_grad():
+            gathered = self._gathered[name]
+            if sum(map(len, gathered)) >= least:
+                self._lateral[name].learn(torch.cat(gathered) if len(gathered) > 1 else gathered[0])
+                gathered.clear()
 
     def after_gradients(self, rule: Rule, batch: SequenceBatch) -> None:
         """Learn what is left of the sequence at its end; project the gradients, or note the weights before the step."""

@@ -277,10 +277,10 @@ class Hypernet(AvalancheModifier):
         parameters = dict(network.named_parameters())
         return [parameters[name] for name in self.initial]
 
-    @torch.no_grad()
     def _write(self, network: Network, made: list[Tensor]) -> None:
-        for weight, value in zip(self._generated(network), made, strict=True):
-            weight.copy_(value)
+        with torch.no_grad():
+            for weight, value in zip(self._generated(network), made, strict=True):
+                weight.copy_(value)
 
     # State and cost.
 

@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
+from workbench.lazy import lazy_module
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+else:
+    np = lazy_module("numpy")
 
 
 @dataclass(frozen=True)
