@@ -57,7 +57,7 @@ class RandomStreams:
         """
         import torch
 
-        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        python_state, numpy_state = random.getstate(), np.random.get_state()
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
         with torch.random.fork_rng(devices=devices):
             self.seed_globals(name)
@@ -65,7 +65,7 @@ class RandomStreams:
                 yield
             finally:
                 random.setstate(python_state)
-                np.random.set_state(numpy_state)  # noqa: NPY002
+                np.random.set_state(numpy_state)
 
     def seed_globals(self, name: str) -> None:
         """Seed the global generators from the stream `name`; only inside `lent_to_globals`, which restores them."""
@@ -76,4 +76,4 @@ class RandomStreams:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.manual_seed_all(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
+        np.random.seed(seed % 2**32)

@@ -150,29 +150,29 @@ class Projector:
         rows = self._rows[name]
         return change - (change @ rows.T) @ rows
 
-    @torch.no_grad()
     def gradients_stand(self, rule: Rule) -> None:
         """Project the gradients (projection=gradient), or note the weights before the step."""
-        check_optimiser(self.learner, self.projection, rule)
-        if self.projection == "gradient":
-            for site in self._protected():
-                if site.weight.grad is not None:
-                    site.weight.grad = self.project(site.name, site.weight.grad)
-            for parameter in self._held():
-                parameter.grad = None
-        else:
-            values = [*(site.weight for site in self._protected()), *self._held()]
-            self._before = [(value, value.detach().clone()) for value in values]
+        with torch.no_grad():
+            check_optimiser(self.learner, self.projection, rule)
+            if self.projection == "gradient":
+                for site in self._protected():
+                    if site.weight.grad is not None:
+                        site.weight.grad = self.project(site.name, site.weight.grad)
+                for parameter in self._held():
+                    parameter.grad = None
+            else:
+                values = [*(site.weight for site in self._protected()), *self._held()]
+                self._before = [(value, value.detach().clone()) for value in values]
 
-    @torch.no_grad()
     def updated(self) -> None:
         """Project what the step changed since it was noted (projection=update)."""
-        names = [site.name for site in self._protected()]
-        for position, (value, before) in enumerate(self._before):
-            if position < len(names):
-                before += self.project(names[position], value - before)
-            value.copy_(before)
-        self._before = []
+        with torch.no_grad():
+            names = [site.name for site in self._protected()]
+            for position, (value, before) in enumerate(self._before):
+                if position < len(names):
+                    before += self.project(names[position], value - before)
+                value.copy_(before)
+            self._before = []
 
     def held_bytes(self) -> int:
         """Bytes of completing rows and of the copies that an update needs."""
