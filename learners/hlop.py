@@ -61,11 +61,11 @@ Size = Rows | Share
 Sizes = Size | tuple[Size, ...]
 
 LARGEST_CHANGE = 10.0
-SMALLEST = 1e-12
+LONGEST_ROW = 1.1  # rows end at length 1; momentum of a loud stretch can carry them away in a silent one
 GATHERED = 256
 """Vectors that are waited for before the lateral connections learn, unless the sequence ends."""
 MEMORY = 0.98
-"""Decay per learning step of the running energies, and of the largest eigenvalue."""
+"""Decay per learning step of running energies and largest eigenvalue."""
 FIRST_ITERATIONS = 10
 """Power iterations with a task's first vectors; one with all later ones."""
 SETTLED = 50
@@ -164,20 +164,23 @@ class Lateral:
         for iteration in range(config.iterations if len(new) else 0):
             y = self.answer(vectors, new)
             # y^T (x - xhat) without xhat: y^T x' - (y^T y) H, x' the residual of the frozen rows.
-            gram = y.T @ y
-            hebbian, anti = y.T @ residual, gram @ new
+            hebbian, anti = y.T @ residual, (y.T @ y) @ new
             if iteration == 0:
                 kept += float(((anti - 2 * hebbian) * new).sum()) / count
             change = ((hebbian - anti) / count).clamp_(-LARGEST_CHANGE, LARGEST_CHANGE)
             self.velocity.mul_(config.momentum).add_(change, alpha=1 - config.momentum)
-            step = rate
-            if self.rate is None:
-                # The power iteration only bounds lambda from below; after a silent stretch it may fall far short. The
-                # Frobenius norm of the answers' second moment bounds what the rows see of it from above.
-                step = min(rate, count / max(float(gram.norm()), SMALLEST))
-            new += step * self.velocity
+            new += rate * self.velocity
+        if self.rate is None:
+            self._bring_back(new)
         energies = vectors.new_tensor([float(vectors.square().sum()) / count, kept])
         self.scalars[:2] = MEMORY * self.scalars[:2] + (1 - MEMORY) * energies
+
+    def _bring_back(self, rows: Tensor) -> None:
+        """Take rows that momentum has carried away back to length 1, and their momentum away."""
+        lengths = rows.norm(dim=1, keepdim=True)
+        away = lengths > LONGEST_ROW
+        rows.div_(torch.where(away, lengths, 1.0))
+        self.velocity.mul_(~away)
 
     @property
     def explained(self) -> float:

@@ -232,6 +232,7 @@ class Run:
             "throughput": progress.throughput,
             "spike_rates": progress.spike_rates,
             "test_loss": progress.losses,
+            "learned": [row[task] for task, row in enumerate(progress.matrix)],
             "predicts_steps": self.experiment.stream.predicts_steps,
             "versions": self.versions,
         }
