@@ -37,7 +37,9 @@ GROUPS = {
 class PluginConfig(BaseModel):
     """Frozen, typed settings; every field carries a description, which is its help text everywhere."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, defer_build=True
+    )
 
 
 class Plugin:

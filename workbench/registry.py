@@ -67,12 +67,17 @@ class Registry:
     def discover(cls) -> Registry:
         """Return the plug-ins of every installed package, without importing any."""
         found: dict[tuple[str, str, str], Registration] = {}
+        # A package's metadata are read once, not once for each of its plug-ins.
+        packages: dict[int, tuple[str, str]] = {}
         everything = (
             entry_points()
         )  # one pass over what is installed; a pass takes longer than all the rest here
         for kind, group in GROUPS.items():
             for entry_point in everything.select(group=group):
-                package, version = _distribution(entry_point)
+                source = id(entry_point.dist)
+                if source not in packages:
+                    packages[source] = _distribution(entry_point)
+                package, version = packages[source]
                 registration = Registration(kind, entry_point, package, version)
                 # An editable install can show its metadata twice; the first is what Python imports.
                 found.setdefault((kind, registration.name, package), registration)
