@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.options import add_json, command_line, numbers, positive, seeds, words
-from benchmarks.spoken_digits import finished_or_run
-from benchmarks.timing import environment_lines, write_json
-from workbench.config import resolve
-from workbench.errors import WorkbenchError
+from benchmarks.studies import conduct, configured, finished_or_run, typed
 from workbench.report.units import duration
-from workbench.runfolder import read_metrics, write_atomically
+from workbench.runfolder import read_metrics
 
 HEADER = (
     "learner",
@@ -36,8 +33,8 @@ HEADER = (
 )
 
 
-def overrides(learner: str, seed: int, epochs: int, options: Any) -> list[str]:
-    """Return the settings of one run."""
+def overrides(learner: str, seed: int, epochs: int, options: Any) -> dict[str, str]:
+    """Return the settings of one run; what is typed replaces the study's own."""
     found = [
         "scenario=jsb",
         "backbone=ssnu",
@@ -60,9 +57,7 @@ def overrides(learner: str, seed: int, epochs: int, options: Any) -> list[str]:
         found += ["learner.traces=full", f"learner.chunk={options.chunk}"]
     if options.path is not None:
         found.append(f"scenario.path={options.path.resolve()}")
-    # What is typed replaces the study's own settings.
-    chosen = dict(text.partition("=")[::2] for text in [*found, *options.overrides])
-    return [f"{key}={value}" for key, value in chosen.items()]
+    return typed([*found, *options.overrides])
 
 
 def parser() -> Any:
@@ -89,15 +84,13 @@ def validation_curve(folder: Path) -> list[float]:
     return [row.value for row in sorted(rows, key=lambda row: row.epoch or 0)]
 
 
-def record(learner: str, seed: int, options: Any) -> dict[str, Any]:
+def record(learner: str, seed: int, options: Any, run: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """Run (or read) the short and the long run of one learner; returns its line of the table."""
-    from workbench.experiment import run_experiment
-
     tests, folders, seconds = [], [], 0.0
     for epochs in (1, options.epochs):
         folder = options.out / f"{learner}-{epochs}-seed{seed}"
         begun = time.perf_counter()
-        results = finished_or_run(resolve(overrides(learner, seed, epochs, options)), folder, run_experiment)
+        results = finished_or_run(configured(overrides(learner, seed, epochs, options)), folder, run)
         print(f"{folder.name}: {duration(time.perf_counter() - begun)}", flush=True)
         tests.append(results["test_loss"][-1][0])
         folders.append(folder)
@@ -144,28 +137,19 @@ def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
+def study(options: Any, run: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
+    """Run what is missing, telling how it goes; returns the lines of the table."""
+    lines: list[dict[str, Any]] = []
+    for seed in options.seeds:
+        found = [record(learner, seed, options, run) for learner in options.learners]
+        reference = next((line for line in found if line["learner"] == "bptt"), None)
+        lines += [{**line, "distance": distance(line, reference)} for line in found]
+    return lines
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study, print the table, write the files; returns the exit code."""
-    options = parser().parse_args(arguments)
-    print("\n".join(environment_lines()), flush=True)
-    lines: list[dict[str, Any]] = []
-    try:
-        for seed in options.seeds:
-            found = [record(learner, seed, options) for learner in options.learners]
-            reference = next((line for line in found if line["learner"] == "bptt"), None)
-            lines += [{**line, "distance": distance(line, reference)} for line in found]
-    except WorkbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    print("\n" + markdown(lines))
-    if options.markdown is not None:
-        write_atomically(options.markdown, markdown(lines).encode())
-    if options.json is not None:
-        write_json(options.json, lines)
-    return 0
+    return conduct(parser().parse_args(arguments), study, markdown)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.options import add_json, command_line, positive, seeds, words
-from benchmarks.spoken_digits import finished_or_run
-from benchmarks.timing import environment_lines, write_json
-from workbench.config import ExperimentConfig, resolve
-from workbench.errors import WorkbenchError
+from benchmarks.studies import conduct, configured, finished_or_run
 from workbench.report.units import duration, percent
-from workbench.runfolder import write_atomically
 
 HEADER = (
     "learner",
@@ -178,7 +174,7 @@ def study(options: Any, run: Callable[..., dict[str, Any]]) -> list[dict[str, An
     """Run what is missing, telling how it goes; returns the lines of the table."""
     # All settings are checked before the first of many runs begins.
     plan = {
-        learner: {seed: _configured(overrides(options, learner, seed)) for seed in options.seeds}
+        learner: {seed: configured(overrides(options, learner, seed)) for seed in options.seeds}
         for learner in options.learners
     }
     lines = []
@@ -195,30 +191,9 @@ def study(options: Any, run: Callable[..., dict[str, Any]]) -> list[dict[str, An
     return lines
 
 
-def _configured(chosen: Mapping[str, str]) -> ExperimentConfig:
-    return resolve([f"{key}={value}" for key, value in chosen.items()])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study, print the table, write the files; returns the exit code."""
-    options = parser().parse_args(arguments)
-    print("\n".join(environment_lines()), flush=True)
-    try:
-        from workbench.experiment import run_experiment
-
-        lines = study(options, run_experiment)
-    except WorkbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    print("\n" + markdown(lines))
-    if options.markdown is not None:
-        write_atomically(options.markdown, markdown(lines).encode())
-    if options.json is not None:
-        write_json(options.json, lines)
-    return 0
+    return conduct(parser().parse_args(arguments), study, markdown)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.options import add_json, command_line, positive, seeds, words
-from benchmarks.spoken_digits import finished_or_run
-from benchmarks.timing import environment_lines, write_json
-from workbench.config import resolve
-from workbench.errors import WorkbenchError
+from benchmarks.studies import conduct, configured, finished_or_run, typed
 from workbench.report.units import duration, percent
-from workbench.runfolder import read_metrics, write_atomically
+from workbench.runfolder import read_metrics
 
 SETTINGS = {
     "scenario": "random-labels",
@@ -247,16 +244,11 @@ def csv(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def study(options: Any, run: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
     """Run what is missing, telling how it goes, seed by seed; returns the lines of the table."""
-    given = dict(text.partition("=")[::2] for text in options.overrides)
+    given = typed(options.overrides)
     # All settings are checked before the first of many runs begins.
     plan = {
-        (arm, seed): resolve(
-            [
-                f"{key}={value}"
-                for key, value in (
-                    SETTINGS | ARMS[arm] | {"scenario.tasks": str(options.tasks), "seed": str(seed)} | given
-                ).items()
-            ]
+        (arm, seed): configured(
+            SETTINGS | ARMS[arm] | {"scenario.tasks": str(options.tasks), "seed": str(seed)} | given
         )
         for seed in options.seeds
         for arm in options.arms
@@ -279,25 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [arm for arm in options.arms if arm not in ARMS]
     if unknown:
         parse.error(f"--arms: unknown {', '.join(unknown)} (allowed: {', '.join(ARMS)})")
-    print("\n".join(environment_lines()), flush=True)
-    try:
-        from workbench.experiment import run_experiment
-
-        lines = study(options, run_experiment)
-    except WorkbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    print("\n" + markdown(lines))
-    if options.markdown is not None:
-        write_atomically(options.markdown, markdown(lines).encode())
-    if options.curves is not None:
-        write_atomically(options.curves, csv(lines).encode())
-    if options.json is not None:
-        write_json(options.json, lines)
-    return 0
+    return conduct(options, study, markdown, {} if options.curves is None else {options.curves: csv})
 
 
 if __name__ == "__main__":

@@ -19,11 +19,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.options import add_json, command_line, numbers, seeds, words
-from benchmarks.timing import environment_lines, write_json
-from workbench.config import ExperimentConfig, resolve
-from workbench.errors import ConfigurationError, WorkbenchError
+from benchmarks.studies import conduct, configured, finished_or_run, typed
 from workbench.report.units import duration, percent
-from workbench.runfolder import RunFolder, read_results, write_atomically
 
 HEADER = (
     "learner",
@@ -90,31 +87,6 @@ def cells(learners: Sequence[str], tasks: Sequence[int], settings: Sequence[str]
     ]
 
 
-def finished_or_run(
-    config: ExperimentConfig, folder: Path, run: Callable[..., dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the results of a run: read if it is finished, else run, from its checkpoint on if there is one.
-
-    Raises ConfigurationError if the folder holds a run with other settings, KeyboardInterrupt if it is interrupted.
-    """
-    stored = RunFolder(folder)
-    begun = stored.config_file.exists()
-    if begun:
-        before, wanted = resolve((), stored.config_file).to_dict(), config.to_dict()
-        if before != wanted:
-            raise ConfigurationError(
-                f"{folder} holds a run with other settings; choose another --out or remove it"
-            )
-        if stored.results_file.exists():
-            results = dict(read_results(folder))
-            if results["status"] == "finished":
-                return results
-    results = run(config, folder, (), resume=begun)
-    if results["status"] == "interrupted":
-        raise KeyboardInterrupt
-    return results
-
-
 def record(cell: Cell, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one line of the table: mean and sample deviation over the runs; memory in bytes, time in seconds."""
     line: dict[str, Any] = {"learner": cell.learner, "setting": cell.setting, "tasks": cell.tasks}
@@ -161,12 +133,12 @@ def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def study(options: Any, run: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
     """Run what is missing, telling how it goes; returns the lines of the table."""
-    given = dict(text.partition("=")[::2] for text in options.overrides)
+    given = typed(options.overrides)
     if options.path is not None:
         given["scenario.path"] = str(options.path.resolve())
     # All settings are checked before the first of many runs begins.
     plan = [
-        (cell, {seed: _configured({**cell.overrides(seed), **given}) for seed in options.seeds})
+        (cell, {seed: configured({**cell.overrides(seed), **given}) for seed in options.seeds})
         for cell in cells(options.learners, options.tasks, options.settings)
     ]
     lines = []
@@ -182,30 +154,9 @@ def study(options: Any, run: Callable[..., dict[str, Any]]) -> list[dict[str, An
     return lines
 
 
-def _configured(overrides: Mapping[str, str]) -> ExperimentConfig:
-    return resolve([f"{key}={value}" for key, value in overrides.items()])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study, print the table, write the files; returns the exit code."""
-    options = parser().parse_args(arguments)
-    print("\n".join(environment_lines()), flush=True)
-    try:
-        from workbench.experiment import run_experiment
-
-        lines = study(options, run_experiment)
-    except WorkbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    print("\n" + markdown(lines))
-    if options.markdown is not None:
-        write_atomically(options.markdown, markdown(lines).encode())
-    if options.json is not None:
-        write_json(options.json, lines)
-    return 0
+    return conduct(parser().parse_args(arguments), study, markdown)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from workbench.rules.projection import (
     Projector,
     Site,
     check_optimiser,
+    layers_of,
     orthonormal_to,
     projected_sites,
     projects_readout,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from workbench.backbones.network import Activity, Layer
+    from workbench.backbones.network import Activity
     from workbench.plugin import Rule, SequenceBatch
     from workbench.rules.training_activity import TrainingActivity
 else:
@@ -87,7 +88,7 @@ class GPM(Modifier):
         if not self._sites:
             self._begin(rule, batch)
         if self._training is not None and self._batches % self.config.every == 0:
-            self._training.begin(self._layers(), batch.inputs.shape[0])
+            self._training.begin(layers_of(self._sites), batch.inputs.shape[0])
         self._batches += 1
 
     def _begin(self, rule: Rule, batch: SequenceBatch) -> None:
@@ -106,13 +107,10 @@ class GPM(Modifier):
             self._rows[site.name] = site.weight.new_zeros(0, site.width)
         self._take_back()
 
-    def _layers(self) -> list[Layer]:
-        return list(dict.fromkeys(site.layer for site in self._sites))
-
     def _hear(self, number: int, activity: Activity) -> None:
         """Move the running mean of x x^T towards that of a stretch of steps."""
         with torch.no_grad():
-            layer = self._layers()[number]
+            layer = layers_of(self._sites)[number]
             # The first batches weigh alike, later ones as in an exponential window.
             seen = (self._batches - 1) // self.config.every + 1
             for site in self._sites:

@@ -38,6 +38,7 @@ from workbench.rules.projection import (
     Projector,
     Site,
     check_optimiser,
+    layers_of,
     orthonormal_to,
     projected_sites,
     projects_readout,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from workbench.backbones.network import Activity, Layer
+    from workbench.backbones.network import Activity
     from workbench.plugin import Rule, SequenceBatch
     from workbench.rules.training_activity import TrainingActivity
 else:
@@ -258,10 +259,7 @@ class HLOP(Modifier):
         self._steps += 1
         self._gathered = {name: [] for name in self._sites}
         assert self._training is not None
-        self._training.begin(self._layers(), batch.inputs.shape[0])
-
-    def _layers(self) -> list[Layer]:
-        return list(dict.fromkeys(site.layer for site in self._sites.values()))
+        self._training.begin(layers_of(self._sites.values()), batch.inputs.shape[0])
 
     def _begin(self, rule: Rule, batch: SequenceBatch) -> None:
         from workbench.rules.training_activity import TrainingActivity
@@ -307,7 +305,7 @@ class HLOP(Modifier):
 
     def _hear(self, number: int, activity: Activity) -> None:
         """Gather what the layer's matrices read in a stretch of training, and learn when there is enough."""
-        layer = self._layers()[number]
+        layer = layers_of(self._sites.values())[number]
         for name, site in self._sites.items():
             if site.layer is layer:
                 self._gathered[name].append(site.presynaptic(activity))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -159,14 +160,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         labels = np.full(len(indices), self.task if self.masks is not None else 0)
         loader = BatchLoader(self.stream.training_pool, [Source(indices, labels, EVALUATION_BATCH)])
         tally = Tally(len(self.network.hidden))
-        for modifier in self.modifiers:
-            modifier.before_evaluation(self.rule, self.task)
-        with torch.no_grad():
+        with torch.no_grad(), self._evaluating(self.task):
             for parts in loader:
                 batch = self._sequences(parts)
                 tally.add(self.network.run(batch.inputs), batch)
-        for modifier in self.modifiers:
-            modifier.after_evaluation(self.rule, self.task)
         self.seconds["evaluate"] += time.perf_counter() - begun
         return {"validation_accuracy": tally.accuracy, "validation_loss": tally.loss}
 
@@ -350,20 +347,26 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         """Evaluate one experience: accuracy, loss and spike rates."""
         task = self.experience.current_experience
         self._tally = Tally(len(self.network.hidden))
+        with self._evaluating(task):
+            for batch in self.dataloader:
+                self.mbatch = batch
+                self._unpack_minibatch()
+                self._before_eval_iteration(**kwargs)
+                self._before_eval_forward(**kwargs)
+                self.mb_output = self.forward()
+                self._after_eval_forward(**kwargs)
+                self.loss = self.criterion()
+                self._after_eval_iteration(**kwargs)
+        self._evaluation.record(task, self._tally)
+
+    @contextmanager
+    def _evaluating(self, task: int) -> Iterator[None]:
+        """Let modifiers lend the network what it needs for one task's data, and take it back."""
         for modifier in self.modifiers:
             modifier.before_evaluation(self.rule, task)
-        for batch in self.dataloader:
-            self.mbatch = batch
-            self._unpack_minibatch()
-            self._before_eval_iteration(**kwargs)
-            self._before_eval_forward(**kwargs)
-            self.mb_output = self.forward()
-            self._after_eval_forward(**kwargs)
-            self.loss = self.criterion()
-            self._after_eval_iteration(**kwargs)
+        yield
         for modifier in self.modifiers:
             modifier.after_evaluation(self.rule, task)
-        self._evaluation.record(task, self._tally)
 
     def _sequences(self, parts: Sequence[Tensor]) -> SequenceBatch:
         """Return a loader's batch, `[inputs, targets, (scored,) task labels]` batch-first, as the rules take it."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.chorales import main, markdown, overrides, parser
-from workbench.config import resolve
+from benchmarks.studies import configured
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_ostl_follows_bptt_and_both_learn(chorales, tmp_path, capsys):
 def test_one_epoch_is_the_beginning_of_the_long_run():
     """Named streams and a constant rate: nothing else differs between the two configurations."""
     options = parser().parse_args(["--epochs", "9"])
-    short, long = (resolve(overrides("ostl", 0, epochs, options)).to_dict() for epochs in (1, 9))
+    short, long = (configured(overrides("ostl", 0, epochs, options)).to_dict() for epochs in (1, 9))
     assert short["train"].pop("epochs") == 1
     assert long["train"].pop("epochs") == 9
     assert short == long

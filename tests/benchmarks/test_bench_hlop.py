@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import hlop
+from benchmarks.studies import configured
 
 PIXELS, CLASSES = (8, 8), 10
 
@@ -64,7 +65,7 @@ def test_finished_runs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_experiment_is_the_paper_s() -> None:
     options = hlop.parser().parse_args([])
-    config = hlop._configured(hlop.overrides(options, "ottt+hlop", 0)).to_dict()
+    config = configured(hlop.overrides(options, "ottt+hlop", 0)).to_dict()
     assert config["backbone"]["hidden"] == [800, 800]
     assert (config["scenario"]["tasks"], config["scenario"]["steps"]) == (10, 6)
     assert config["learner"]["hlop"]["rows"] == [80, 200, 100]

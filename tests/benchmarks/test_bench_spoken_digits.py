@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.spoken_digits import Cell, finished_or_run, markdown, parser, record, study
+from benchmarks.spoken_digits import Cell, markdown, parser, record, study
+from benchmarks.studies import finished_or_run
 from workbench.config import ExperimentConfig, resolve
 from workbench.errors import ConfigurationError
 from workbench.events import RunPlan

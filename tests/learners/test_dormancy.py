@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from fixtures.small import RULES, batch, network, rule, task_stream, trainer
+from fixtures.small import RULES, batch, learn, network, rule, task_stream, trainer
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -37,25 +37,6 @@ def bound(net, name="bptt", optimiser="adam", **settings):
     made = rule(name, net, optimiser=optimiser, momentum=0.9 if optimiser == "sgd" else 0.0, **settings)
     made.context.optimiser = build_optimiser(made.config, made.parameter_groups())
     return made
-
-
-def learn(made, modifier, *batches):
-    """Train on batches, in the order of events of the trainer."""
-    optimiser = made.context.optimiser
-
-    def apply():
-        modifier.after_gradients(made, present)
-        optimiser.step()
-        modifier.after_update(made, present)
-        optimiser.zero_grad()
-
-    made.context.update = apply
-    for present in batches:
-        optimiser.zero_grad()
-        modifier.before_batch(made, present)
-        made.train_step(present)
-        if any(p.grad is not None for p in made.network.parameters()):
-            apply()
 
 
 def modifier(**settings):
@@ -125,7 +106,7 @@ def test_dormant_ratios_are_those_of_a_brute_force_count(name, score, recurrent)
     counted.before_task(made, 0)
     for group in made.context.optimiser.param_groups:
         group["lr"] = 0.0  # Weights stand still, so that all batches meet the same network.
-    learn(made, counted, *batches)
+    learn(made, counted, batches)
     net(batch(seed=9).inputs)  # An evaluation in between is not heard.
     expected = [dormant_units(v, 0.8) for v in brute_force(net, batches, score)]
     ratios = counted.metrics()
@@ -146,7 +127,7 @@ def test_gradient_score_is_the_mean_norm_of_incoming_gradients(recurrent):
     for group in made.context.optimiser.param_groups:
         group["lr"] = 0.0
     batches = [batch(seed=seed) for seed in range(2)]
-    learn(made, counted, *batches)
+    learn(made, counted, batches)
     sums = [torch.zeros(layer.units, dtype=torch.float64) for layer in net.hidden]
     for one in batches:
         net.zero_grad()
@@ -172,7 +153,7 @@ def test_support_finds_the_unit_that_always_fires_and_rate_does_not():
         counted = modifier(score=score, reset="none", threshold=0.0)
         made = bound(net)
         counted.before_task(made, 0)
-        learn(made, counted, batch())
+        learn(made, counted, [batch()])
         found[score] = dormant_units(counted._means()[0], 0.0).nonzero()[:, 0].tolist()
     assert found == {"rate": [4], "support": [2, 4]}
 
@@ -242,16 +223,16 @@ def test_scores_of_complex_units_are_counted_by_unit(score):
     net = complex_network()
     made, counted = bound(net), modifier(score=score, reset="unit", period=1)
     counted.before_task(made, 0)
-    learn(made, counted, batch())
+    learn(made, counted, [batch()])
     assert [len(mean) for mean in counted._means()] == [5, 6, 4, 3]
     if score == "rate":
         made.context.optimiser.param_groups[0]["lr"] = 0.0
         counted.before_batch(made, batch())
         outputs = net.hidden[0](batch().inputs.double())[1].detach().abs().mean((0, 1))
-        learn(made, counted, batch())
+        learn(made, counted, [batch()])
         torch.testing.assert_close(counted._means()[0], (outputs[:5] + outputs[5:]) / 2)
     else:
-        learn(made, counted, batch(), batch())
+        learn(made, counted, [batch(), batch()])
 
 
 def test_recycling_through_training_leaves_the_function_as_it_is():
@@ -261,7 +242,7 @@ def test_recycling_through_training_leaves_the_function_as_it_is():
     made = bound(net, optimiser="sgd", lr=1e-9)
     recycled.before_task(made, 0)
     one = batch(size=10)
-    learn(made, recycled, one)
+    learn(made, recycled, [one])
     before = net(one.inputs)
     recycled.before_batch(made, one)
     assert recycled.metrics()["dormancy/recycled_units"] >= 4
@@ -359,7 +340,7 @@ def test_a_network_reset_clears_the_whole_state():
     made = bound(net)
     pulled = modifier(reset="network", period=1)
     pulled.before_task(made, 0)
-    learn(made, pulled, batch())
+    learn(made, pulled, [batch()])
     assert made.context.optimiser.state
     pulled.before_batch(made, batch())
     assert not made.context.optimiser.state
@@ -398,7 +379,7 @@ def test_what_is_kept_follows_the_dormant_ratio(sensitivity, most, expected):
     made = bound(net, optimiser="sgd", lr=1e-12)
     pulled = modifier(reset="network", period=1, threshold=0.0, sensitivity=sensitivity, keep_most=most)
     pulled.before_task(made, 0)
-    learn(made, pulled, batch(size=20))
+    learn(made, pulled, [batch(size=20)])
     before = net.hidden[0].synapse.weight.detach().clone()
     pulled.before_batch(made, batch())
     assert pulled.metrics()["dormancy/kept"] == pytest.approx(expected)
@@ -417,7 +398,7 @@ def test_a_frozen_layer_is_left_alone(schedule):
     net.hidden[0].requires_grad_(False)
     recycled.before_task(made, 0)
     before = weights(net)
-    learn(made, recycled, batch(), batch())
+    learn(made, recycled, [batch(), batch()])
     assert recycled.metrics()["dormancy/recycled_units"] > 0
     assert recycled.metrics()["dormant_ratio/layer_0"] == 0
     assert torch.equal(net.hidden[0].synapse.weight, before["hidden.0.synapse.weight"])
@@ -428,7 +409,7 @@ def test_a_check_waits_for_the_next_batch():
     made = bound(net, "osttp", update="step")
     recycled = modifier(period=5)
     recycled.before_task(made, 0)
-    learn(made, recycled, batch())  # 13 updates: a check falls due in the midst of the sequence.
+    learn(made, recycled, [batch()])  # 13 updates: a check falls due in the midst of the sequence.
     assert recycled._checks == 0
     recycled.before_batch(made, batch())
     assert recycled._checks == 1
@@ -439,12 +420,12 @@ def test_period_task_checks_as_a_new_task_begins():
     made = bound(net)
     recycled = modifier(threshold=0.0)
     recycled.before_task(made, 0)
-    learn(made, recycled, batch(), batch(seed=5))
+    learn(made, recycled, [batch(), batch(seed=5)])
     before = recycled.metrics()
     assert before["dormancy/recycled_units"] == 0
     recycled.after_task(made, 0)
     recycled.before_task(made, 1)
-    learn(made, recycled, batch(), batch(seed=5))
+    learn(made, recycled, [batch(), batch(seed=5)])
     after = recycled.metrics()
     units = 20 * (before["dormant_ratio/layer_0"] + before["dormant_ratio/layer_1"])
     assert after["dormancy/recycled_units"] == pytest.approx(units)
@@ -458,7 +439,7 @@ def test_cosine_recycles_a_falling_fraction():
     recycled.before_task(made, 0)
     counts = []
     for seed in range(6):
-        learn(made, recycled, batch(seed=seed))
+        learn(made, recycled, [batch(seed=seed)])
         counts.append(recycled._recycled)
     expected, total = [0], 0
     for update in range(1, 6):
@@ -473,7 +454,7 @@ def test_listeners_do_not_outlive_a_batch():
         made = bound(net, name, **settings)
         counted = modifier()
         counted.before_task(made, 0)
-        learn(made, counted, batch())
+        learn(made, counted, [batch()])
         assert not any(layer.listeners for layer in net.layers)
         assert counted._counts == [13 * 3, 13 * 3]
 
@@ -485,7 +466,7 @@ def test_one_step_and_one_sequence():
             made = bound(net)
             recycled = modifier(score=score, reset=reset, period=1)
             recycled.before_task(made, 0)
-            learn(made, recycled, batch(1, 1), batch(1, 1), batch(2, 1))
+            learn(made, recycled, [batch(1, 1), batch(1, 1), batch(2, 1)])
             assert all(torch.isfinite(p).all() for p in net.parameters())
 
 
@@ -542,7 +523,7 @@ def test_state_round_trip_goes_on_bit_for_bit(score, reset, period):
                 net, made, changed = fresh, again, other
             if seed == 4:
                 changed.before_task(made, 1)
-            learn(made, changed, batch(seed=seed))
+            learn(made, changed, [batch(seed=seed)])
         ends.append((weights(net), changed.state_dict(), changed.metrics()))
     (expected, state, metrics), (found, other_state, other_metrics) = ends
     assert all(torch.equal(expected[name], found[name]) for name in expected)

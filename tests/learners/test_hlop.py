@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fixtures.small import RULES, batch, network, rule, task_stream, trainer
+from fixtures.small import RULES, batch, learn, network, rule, task_stream, trainer
 from pydantic import ValidationError
 
 from learners.hlop import HLOP, HLOPConfig, Lateral
@@ -42,25 +42,6 @@ def bound(net, name="bptt", optimiser="sgd", **settings):
     made = rule(name, net, **({"optimiser": optimiser, "lr": 0.05} | settings))
     made.context.optimiser = build_optimiser(made.config, made.parameter_groups())
     return made
-
-
-def learn(made, modifier, batches):
-    """Train on batches, in the order of events of the trainer."""
-    optimiser = made.context.optimiser
-
-    def apply():
-        modifier.after_gradients(made, present)
-        optimiser.step()
-        modifier.after_update(made, present)
-        optimiser.zero_grad()
-
-    made.context.update = apply
-    for present in batches:
-        optimiser.zero_grad()
-        modifier.before_batch(made, present)
-        made.train_step(present)
-        if any(p.grad is not None for p in made.network.parameters()):
-            apply()
 
 
 def hlop(**settings):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from workbench.backbones.recurrence import recurrent_by_layer
 from workbench.lazy import lazy_module
 from workbench.plugin import Backbone, PluginConfig
 
@@ -64,11 +65,7 @@ class LIFConfig(PluginConfig):
         low, high = self.decays
         if not 0 < low <= high < 1:
             raise ValueError(f"decay must lie in (0, 1), lowest first; got {self.decay}")
-        if not isinstance(self.recurrent, bool) and len(self.recurrent) != len(self.hidden):
-            raise ValueError(
-                f"recurrent has {len(self.recurrent)} values for {len(self.hidden)} hidden layers; "
-                "give one value for all, or one a layer"
-            )
+        recurrent_by_layer(self.recurrent, len(self.hidden))
         if self.learn_readout_decay and self.readout_decay == 0:
             raise ValueError("learn_readout_decay needs a readout_decay above 0 to start from")
         return self
@@ -81,9 +78,7 @@ class LIFConfig(PluginConfig):
     @property
     def recurrent_layers(self) -> tuple[bool, ...]:
         """Whether each hidden layer is recurrent."""
-        if isinstance(self.recurrent, bool):
-            return (self.recurrent,) * len(self.hidden)
-        return self.recurrent
+        return recurrent_by_layer(self.recurrent, len(self.hidden))
 
 
 class LIFBackbone(Backbone):

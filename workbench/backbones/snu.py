@@ -7,10 +7,11 @@ with biases and without memory. Decay 0.8 and the leaky rectifier are those of i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from workbench.backbones.recurrence import recurrent_by_layer
 from workbench.plugin import Backbone, PluginConfig
 
 if TYPE_CHECKING:
@@ -51,11 +52,7 @@ class SNULayersConfig(PluginConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not isinstance(self.recurrent, bool) and len(self.recurrent) != len(self.hidden):
-            raise ValueError(
-                f"recurrent has {len(self.recurrent)} values for {len(self.hidden)} hidden layers; "
-                "give one value for all, or one a layer"
-            )
+        recurrent_by_layer(self.recurrent, len(self.hidden))
         for learn, decay in (("learn_decay", "decay"), ("learn_readout_decay", "readout_decay")):
             if getattr(self, learn) and getattr(self, decay) == 0:
                 raise ValueError(f"{learn} needs a {decay} above 0 to start from")
@@ -64,9 +61,7 @@ class SNULayersConfig(PluginConfig):
     @property
     def recurrent_layers(self) -> tuple[bool, ...]:
         """Whether each hidden layer is recurrent."""
-        if isinstance(self.recurrent, bool):
-            return (self.recurrent,) * len(self.hidden)
-        return self.recurrent
+        return recurrent_by_layer(self.recurrent, len(self.hidden))
 
 
 class SNUConfig(SNULayersConfig):
@@ -86,21 +81,25 @@ class SNUBackbone(Backbone):
 
     def build(self, inputs: int, outputs: int, generator: torch.Generator) -> Network:
         """Return the network, initialised from `generator` alone."""
-        from workbench.neurons.snu import SNU
-
         config = self.config
-        cell = SNU(
-            decay=config.decay,
-            learn_decay=config.learn_decay,
-            threshold=config.threshold,
-            learn_threshold=config.learn_threshold,
-            output_function="step",
-            state_function=config.state_function,
-            reset_gradient=config.reset_gradient,
-            surrogate=config.surrogate,
-            sharpness=config.sharpness,
-        )
-        return snu_network(config, cell, inputs, outputs, generator)
+        slope = {"surrogate": config.surrogate, "sharpness": config.sharpness}
+        return snu_network(config, snu_cell(config, "step", **slope), inputs, outputs, generator)
+
+
+def snu_cell(config: SNULayersConfig, output_function: Literal["step", "sigmoid"], **slope: Any) -> SNU:
+    """Return the units that `config` describes; `slope`: surrogate and sharpness of a step."""
+    from workbench.neurons.snu import SNU
+
+    return SNU(
+        decay=config.decay,
+        learn_decay=config.learn_decay,
+        threshold=config.threshold,
+        learn_threshold=config.learn_threshold,
+        output_function=output_function,
+        state_function=config.state_function,
+        reset_gradient=config.reset_gradient,
+        **slope,
+    )
 
 
 def snu_network(

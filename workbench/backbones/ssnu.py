@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.backbones.snu import SNULayersConfig, snu_network
+from workbench.backbones.snu import SNULayersConfig, snu_cell, snu_network
 from workbench.plugin import Backbone, PluginConfig
 
 if TYPE_CHECKING:
@@ -36,16 +36,5 @@ class SSNUBackbone(Backbone):
 
     def build(self, inputs: int, outputs: int, generator: torch.Generator) -> Network:
         """Return the network, initialised from `generator` alone."""
-        from workbench.neurons.snu import SNU
-
-        config = self.config
-        cell = SNU(
-            decay=config.decay,
-            learn_decay=config.learn_decay,
-            threshold=config.threshold,
-            learn_threshold=config.learn_threshold,
-            output_function="sigmoid",
-            state_function=config.state_function,
-            reset_gradient=config.reset_gradient,
-        )
-        return snu_network(config, cell, inputs, outputs, generator)
+        cell = snu_cell(self.config, "sigmoid")
+        return snu_network(self.config, cell, inputs, outputs, generator)

@@ -13,6 +13,7 @@ from workbench.backbones.network import Layer, Network
 from workbench.plugin import MemoryCost
 from workbench.rules.eligibility import learned_parameters, presynaptic_groups
 from workbench.rules.settings import OnlineConfig
+from workbench.rules.signals import readout_leak
 
 
 def word(network: Network) -> int:
@@ -83,7 +84,7 @@ def eligibility_traces(
     """
     if not carried:
         return 0
-    seen_through = set(filtered) if _leaky(network) else set()
+    seen_through = set(filtered) if readout_leak(network) > 0 else set()
     numbers = sum(
         _trace_numbers(layer, filtered=layer in seen_through, full=full) for layer in network.layers
     )
@@ -120,12 +121,6 @@ def online_cost(
         activations=chunk_activations(network, chunk, batch),
         traces=eligibility_traces(network, batch, carried=chunk < steps, filtered=filtered, full=full),
     )
-
-
-def _leaky(network: Network) -> bool:
-    with torch.no_grad():
-        leak = network.readout.cell.leak(network.readout.cell_parameters())
-    return leak is not None and bool((leak > 0).any())
 
 
 def _width(layer: Layer) -> int:

@@ -219,6 +219,14 @@ def leaky_adjoint(decay: Tensor, start: Tensor, out: Tensor, signal: Tensor) -> 
     return gradient, by_start, by_decay
 
 
+def leaky_owed(decay: Tensor, signal: Tensor) -> Tensor:
+    """Return sum over s >= t of decay^(s - t) signal_s, `[T, B, N]`: what each step owes to all later ones.
+
+    It is the integrator run backwards; `decay` `[N]`.
+    """
+    return leaky_forward(decay, torch.zeros_like(signal[0]), signal.flip(0)).flip(0)
+
+
 class _LeakyScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:

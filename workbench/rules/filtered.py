@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.neurons import lif_scan
 from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Trajectory, Transport, blocks
 
 
@@ -40,9 +41,7 @@ class FilteredTrajectory:
 
     def adjoint(self, signal: Tensor) -> Adjoint:
         """Return the gradients under `signal` `[T, B, N]` on the filtered output; `state` is `[S + Q, B, N]`."""
-        summed = signal.clone()
-        for t in reversed(range(len(summed) - 1)):
-            summed[t] += self.leak * summed[t + 1]
+        summed = lif_scan.leaky_owed(signal.new_full(signal.shape[2:], self.leak), signal)
         owed = self.leak * summed[0]
         if self.now is not None:
             summed += self.now

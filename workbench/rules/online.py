@@ -82,7 +82,7 @@ class OnlinePass:
 
     signal: the learning signal of the hidden layers. credit: makes the credit of a layer, by default its exact
     eligibility traces. leak: decay of the readout by which `Signal.through_readout` is filtered, 0 for not at all.
-    chosen: `[T]` bool, the steps whose error is learned from, None for all.
+    chosen: `[T]` weight of each step's error, 0 for a step that is not learned from; None: 1 for all.
     """
 
     def __init__(
@@ -103,7 +103,6 @@ class OnlinePass:
         self.chosen = chosen
         self.states: list[Tensor] = []
         self.credits: list[Credit] = []
-        self.filtered: list[Tensor] = []
         self.peak = MemoryCost()
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench.backbones.network import Layer
+from workbench.neurons import lif_scan
 from workbench.neurons.trajectory import Trajectory
 from workbench.rules.eligibility import (
     LayerEligibility,
@@ -42,9 +43,7 @@ class PresynapticCredit:
         """Add the chunk's gradients to `.grad`; see `LayerEligibility.accumulate`."""
         gradient = trajectory.instantaneous(signal)
         if self.decay is not None:
-            gradient = gradient.clone()
-            for t in reversed(range(len(gradient) - 1)):
-                gradient[t] += self.decay * gradient[t + 1]
+            gradient = lif_scan.leaky_owed(self.decay, gradient)
         for name, (parameter, source) in sources_of(self.layer, activity, before).items():
             total = gradient.flatten(0, 1).T @ source.flatten(0, 1)
             if self.decay is not None:

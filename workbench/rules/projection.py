@@ -10,7 +10,7 @@ delta (P x)^T, for any rule that makes its gradient of such products, traces of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -83,6 +83,11 @@ def projected_sites(network: Network, readout: bool) -> list[Site]:
         if layer.recurrent is not None:
             sites.append(Site(f"{prefix}.recurrent", layer, recurrent=True))
     return sites
+
+
+def layers_of(sites: Iterable[Site]) -> list[Layer]:
+    """Return the layers that the matrices belong to, each once, in order."""
+    return list(dict.fromkeys(site.layer for site in sites))
 
 
 def projects_readout(readout: str, batch: SequenceBatch) -> bool:
