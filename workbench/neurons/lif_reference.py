@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from workbench.neurons.linear_scan import linear_scan
 from workbench.neurons.surrogate import slope
 
 if TYPE_CHECKING:
@@ -74,21 +75,13 @@ def recurrent_adjoint(
 
 def leaky_forward(decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:
     """See `lif_scan.leaky_forward`."""
-    out = torch.empty_like(currents)
-    value = start
-    for t, current in enumerate(currents.unbind(0)):
-        value = decay * value + current
-        out[t] = value
-    return out
+    out = currents.clone()
+    out[:1] += decay * start
+    return linear_scan(decay, out)
 
 
 def leaky_adjoint(decay: Tensor, start: Tensor, out: Tensor, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See `lif_scan.leaky_adjoint`."""
-    gradient = torch.empty_like(out)
-    by_decay = torch.zeros_like(start)
-    later = torch.zeros_like(start)
-    for t in reversed(range(out.shape[0])):
-        gradient[t] = signal[t] + later
-        by_decay += gradient[t] * (out[t - 1] if t > 0 else start)
-        later = decay * gradient[t]
-    return gradient, later, by_decay
+    gradient = linear_scan(decay, signal.flip(0)).flip(0)
+    before = torch.cat([start[None], out[:-1]])
+    return gradient, decay * gradient[0], (gradient * before).sum(0)

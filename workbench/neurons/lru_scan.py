@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from workbench.neurons.lif_scan import _over_batch, fast_kernels_apply
+from workbench.neurons.linear_scan import linear_scan
 
 
 class Gradients(NamedTuple):
@@ -76,20 +77,11 @@ def _blocks(values: Tensor) -> Tensor:
     return torch.cat([values.real, values.imag], dim=-1)
 
 
-def _double(turn: Tensor, values: Tensor) -> Tensor:
-    """Return the scan z_t = turn z_{t-1} + values_t of complex `[T, B, N]`: after pass k it reaches back 2^k steps."""
-    reach = 1
-    while reach < len(values):
-        values = torch.cat([values[:reach], values[reach:] + turn * values[:-reach]])
-        turn, reach = turn * turn, 2 * reach
-    return values
-
-
 def _plain_forward(re: Tensor, im: Tensor, scale: Tensor, start: Tensor, currents: Tensor) -> Tensor:
     turn = torch.complex(re, im)
     values = scale * _complex(currents)
     values[0] += turn * torch.complex(start[0], start[1])
-    return _blocks(_double(turn, values))
+    return _blocks(linear_scan(turn, values))
 
 
 def _plain_adjoint(
@@ -98,7 +90,7 @@ def _plain_adjoint(
     turn = torch.complex(re, im)
     values = _complex(signal).flip(0)
     values[0] += torch.complex(final[0], final[1])
-    gradient = _double(turn.conj(), values).flip(0)
+    gradient = linear_scan(turn.conj(), values).flip(0)
     after = _complex(out)
     before = torch.cat([torch.complex(start[0], start[1])[None], after[:-1]])
     by_turn = (before.conj() * gradient).sum(0)
