@@ -16,14 +16,15 @@ from torch import Tensor
 from workbench.errors import DataError
 from workbench.runfolder import replacing
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
 class Checkpoint:
     """State of a run after an epoch.
 
-    task and epoch: the last ones finished. record: plain data (accuracies so far, times). The rest: tensors by name.
+    task and epoch: the last ones finished. record: plain data of a size that does not grow with the epochs behind
+    (times, how far the journal stood). The rest: tensors by name.
     """
 
     task: int

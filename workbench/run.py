@@ -19,17 +19,25 @@ from workbench.diagnose import GradientDiagnosis
 from workbench.errors import DataError
 from workbench.events import Observer
 from workbench.experiment import Experiment
-from workbench.journal import Journal, TimedObservers, stopwatch
+from workbench.journal import Journal, TimedObservers, retell, stopwatch
 from workbench.plugin import MemoryCost
 from workbench.results import build_results
 from workbench.runfolder import MetricsRecorder, RunFolder
 from workbench.streams import build_benchmark
 from workbench.trainer import Trainer
 
+SPIKE_RATE, TEST_LOSS = "spike_rate/layer_", "test_loss/task_"
+CHECKPOINT_SHARE = 0.01
+"""Largest share of a run's time that checkpoints may take.
+
+One is written after an epoch if, since the last one, a hundred times as long has passed as that took to write. A crash
+or an interrupt thus costs at most the epoch under way and a hundred times the time of a checkpoint.
+"""
+
 
 @dataclass
 class Progress:
-    """What a run has found so far; plain data, stored in the checkpoint's record."""
+    """What a run has found so far; all but `baseline` and `measured` follows from the journal."""
 
     matrix: list[list[float]] = field(default_factory=list)
     baseline: list[float] | None = None
@@ -38,6 +46,15 @@ class Progress:
     spike_rates: list[list[float]] = field(default_factory=list)
     throughput: list[float] = field(default_factory=list)
     measured: dict[str, int] = field(default_factory=dict)
+
+    def task_done(self, accuracies: Sequence[float], metrics: Mapping[str, float]) -> None:
+        """Add what observers are told of a task."""
+        # In the order of the layers, in which they were entered.
+        rates = [value for key, value in metrics.items() if key.startswith(SPIKE_RATE)]
+        self.matrix.append(list(accuracies))
+        self.losses.append([metrics.get(f"{TEST_LOSS}{task}", math.nan) for task in range(len(accuracies))])
+        self.spike_rates.append(rates)
+        self.throughput.append(metrics["samples_per_second"])
 
 
 def conduct(
@@ -48,14 +65,17 @@ def conduct(
     resume: bool = False,
     begun: float | None = None,
     seconds: Mapping[str, float] | None = None,
+    checkpoint_share: float | None = None,
 ) -> dict[str, Any]:
     """Run (or resume) a built experiment into the run folder `out`; returns the content of results.json.
 
-    begun: when the session began, by `time.perf_counter`. seconds: what it took until now, by phase.
+    begun: when the session began, by `time.perf_counter`. seconds: what it took until now, by phase. checkpoint_share:
+    see CHECKPOINT_SHARE, which None stands for; infinity: a checkpoint after every epoch.
     """
     entered = time.perf_counter()
     benchmark = build_benchmark(experiment.stream)
-    run = Run(experiment, out, observers, resume=resume)
+    share = CHECKPOINT_SHARE if checkpoint_share is None else checkpoint_share
+    run = Run(experiment, out, observers, resume=resume, checkpoint_share=share)
     run.seconds.update(seconds or {})
     run.seconds["data"] = run.seconds.get("data", 0.0) + time.perf_counter() - entered
     every = experiment.config.diagnose.gradient
@@ -85,9 +105,16 @@ class Run:
     trainer: Trainer
 
     def __init__(
-        self, experiment: Experiment, out: Path, observers: Sequence[Observer], *, resume: bool
+        self,
+        experiment: Experiment,
+        out: Path,
+        observers: Sequence[Observer],
+        *,
+        resume: bool,
+        checkpoint_share: float,
     ) -> None:
         self.experiment = experiment
+        self.checkpoint_share = checkpoint_share
         self.plan = experiment.plan()
         captured = environment.capture(device=str(experiment.device), threads=torch.get_num_threads())
         self.versions = {"packages": captured["packages"], "code": captured["code"]}
@@ -99,7 +126,13 @@ class Run:
         """Time of this session by phase; `track` is what keeping record costs: metrics, checkpoints, MLflow."""
         self.earlier: dict[str, float] = {}
         """The same of the sessions before an interrupt."""
-        self.journal = Journal()
+        self.journal = Journal(self.folder.journal_file)
+        self.entries: list[list[Any]] = []
+        """What the journal holds of the sessions before an interrupt."""
+        self.saved, self.saving = -math.inf, 0.0
+        """When the last checkpoint was written, by `time.perf_counter`, and the seconds that took."""
+        self.place: tuple[int, int] | None = None
+        """The task and epoch it stands for."""
         # Files first: trackers upload them when the run is over.
         record = [MetricsRecorder(self.folder), *_trackers(experiment.config, self.folder)]
         self.observers: list[Observer] = [self.journal, TimedObservers(record, self.seconds), *observers]
@@ -109,13 +142,14 @@ class Run:
         """Run all tasks; write results whatever happens. `begun`: when the session began, by `time.perf_counter`."""
         self.trainer, self.begun = trainer, begun
         trainer.seconds = self.seconds
-        trainer.after_epoch = self._save
+        trainer.after_epoch = self._save_if_due
         first_task, first_epoch = self._restored()
         status, error = "finished", None
         try:
             self._start()
             for task in range(first_task, len(self.plan.task_names)):
                 self._task(task, first_epoch if task == first_task else 0)
+            self._save(len(self.plan.task_names) - 1, self.experiment.epochs)
         except KeyboardInterrupt:
             status = "interrupted"
             self._measure()
@@ -134,7 +168,7 @@ class Run:
         for observer in self.observers:
             observer.run_started(self.plan)
         if self.checkpoint is not None:
-            self.journal.retell([observer for observer in self.observers if observer is not self.journal])
+            retell(self.entries, [observer for observer in self.observers if observer is not self.journal])
         else:
             self.progress.baseline = self.trainer.evaluate_tasks().accuracies
 
@@ -143,20 +177,13 @@ class Run:
             observer.task_started(task)
         metrics = self.trainer.train_task(task, first_epoch)
         found = self.trainer.evaluate_tasks(task)
-        accuracies, rates = found.accuracies, found.spike_rates
-        progress = self.progress
-        progress.matrix.append(accuracies)
-        progress.losses.append(found.losses)
-        progress.spike_rates.append(rates)
-        progress.throughput.append(metrics["samples_per_second"])
+        metrics |= {f"{SPIKE_RATE}{layer}": rate for layer, rate in enumerate(found.spike_rates)}
+        metrics |= {f"{TEST_LOSS}{j}": loss for j, loss in enumerate(found.losses) if not math.isnan(loss)}
+        self.progress.task_done(found.accuracies, metrics)
         self._measure()
-        metrics |= {f"spike_rate/layer_{layer}": rate for layer, rate in enumerate(rates)}
-        metrics |= {
-            f"test_loss/task_{j}": loss for j, loss in enumerate(found.losses) if not math.isnan(loss)
-        }
         for observer in self.observers:
-            observer.task_done(task, accuracies, metrics)
-        self._save(task, self.experiment.epochs)
+            observer.task_done(task, found.accuracies, metrics)
+        self._save_if_due(task, self.experiment.epochs)
 
     def _measure(self) -> None:
         trainer = self.trainer
@@ -171,9 +198,16 @@ class Run:
             )
             self.progress.measured = cost.by_category()
 
+    def _save_if_due(self, task: int, epoch: int) -> None:
+        """Write a checkpoint unless that would take more than its share of the time."""
+        if (time.perf_counter() - self.saved) * self.checkpoint_share >= self.saving:
+            self._save(task, epoch)
+
     def _save(self, task: int, epoch: int) -> None:
         """Write a checkpoint; `epoch` equal to the number of epochs says that the task is over and evaluated."""
-        trainer = self.trainer
+        if self.place == (task, epoch):
+            return
+        trainer, begun = self.trainer, time.perf_counter()
         with stopwatch(self.seconds, "track"):
             Checkpoint(
                 task=task,
@@ -183,13 +217,17 @@ class Run:
                 rule=trainer.rule.state_dict(),
                 modifiers=[modifier.state_dict() for modifier in trainer.modifiers],
                 record={
-                    "progress": vars(self.progress),
+                    "baseline": self.progress.baseline,
+                    "measured": self.progress.measured,
                     "seconds": self._seconds(),
-                    "journal": self.journal.entries,
+                    "journal": self.journal.commit(),
                     "largest_batch": trainer.largest_batch,
                     "step_memory": trainer.step_memory.by_category(),
                 },
             ).save(self.folder.checkpoint_file)
+        self.saved = time.perf_counter()
+        self.saving = self.saved - begun
+        self.place = (task, epoch)
 
     def _restored(self) -> tuple[int, int]:
         """Bring back the state of the checkpoint, if there is one; returns the task and epoch to go on with."""
@@ -216,9 +254,13 @@ class Run:
         trainer.clock.train_exp_counter = len(past)
         trainer.largest_batch = record["largest_batch"]
         trainer.step_memory = MemoryCost(**record["step_memory"])
-        self.journal.entries = record["journal"]
+        self.place = (checkpoint.task, checkpoint.epoch)
         self.earlier = record["seconds"]
-        self.progress = Progress(**record["progress"])
+        self.entries = self.journal.take_up(record["journal"])
+        self.progress = Progress(baseline=record["baseline"], measured=record["measured"])
+        for name, _, *arguments in self.entries:
+            if name == "task_done":
+                self.progress.task_done(*arguments)
         return (tasks_over, 0) if over else (checkpoint.task, checkpoint.epoch + 1)
 
     def _seconds(self) -> dict[str, float]:

@@ -3,11 +3,12 @@
     config.yaml       the resolved configuration
     environment.json  machine, versions, commit, command line
     results.json      the matrix R and every measure (see `workbench.results`)
-    metrics.parquet   every number of every epoch, one row each
+    metrics.parquet   every number of every epoch, one row each, written at the end of a session
+    journal.jsonl     the same while the run goes on, see `workbench.journal`
     checkpoint.pt     written by `workbench.checkpoint`
 
-Every file is written to a temporary neighbour and moved into place: whoever reads sees the old one or the new
-one.
+The journal grows by what is new; every other file is written to a temporary neighbour and moved into place:
+whoever reads sees the old one or the new one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.errors import ConfigurationError, DataError
 from workbench.events import Observer, RunPlan
+from workbench.journal import entries_of, retell
 from workbench.lazy import lazy_module
 from workbench.overrides import to_yaml
 from workbench.results import REQUIRED_KEYS, build_results, plain, plan_of, to_json
@@ -113,6 +115,11 @@ class RunFolder:
         return self.path / "metrics.parquet"
 
     @property
+    def journal_file(self) -> Path:
+        """What was told of epochs and tasks, in the order in which it was told."""
+        return self.path / "journal.jsonl"
+
+    @property
     def checkpoint_file(self) -> Path:
         """Where the checkpoint of this run belongs."""
         return self.path / "checkpoint.pt"
@@ -133,7 +140,11 @@ class RunFolder:
 
 
 class MetricsRecorder(Observer):
-    """Keeps the numbers of a run and writes metrics.parquet after each task and at the end of any kind."""
+    """Keeps the numbers of a run and writes metrics.parquet at the end of any kind.
+
+    Not after each task: the file is written as a whole, and what it costs would grow with the tasks behind. Until then
+    the journal holds the same numbers.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -146,13 +157,12 @@ class MetricsRecorder(Observer):
         self._keep(task, epoch, metrics)
 
     def task_done(self, task: int, accuracies: Sequence[float], metrics: Mapping[str, float]) -> None:
-        """Keep row R[task, :] and the metrics of a task, and write the file."""
+        """Keep row R[task, :] and the metrics of a task."""
         self._keep(task, None, {f"{ACCURACY_PREFIX}{j}": accuracy for j, accuracy in enumerate(accuracies)})
         self._keep(task, None, metrics)
-        self.folder.write_metrics(self.rows)
 
     def run_finished(self, results: Mapping[str, Any]) -> None:
-        """Write what came since the last whole task."""
+        """Write the file."""
         self.folder.write_metrics(self.rows)
 
     def _keep(self, task: int, epoch: int | None, metrics: Mapping[str, float]) -> None:
@@ -180,8 +190,14 @@ def read_environment(path: Path) -> dict[str, Any]:
 def read_metrics(path: Path) -> list[MetricRow]:
     """Return the rows of metrics.parquet in the order written; `path` is the file or its run folder.
 
-    Raises DataError when it is missing, damaged, or has other columns.
+    A run that goes on or was killed has no such file yet: what its journal holds is returned instead. Raises DataError
+    when both are missing, or the one read is damaged or has other columns.
     """
+    folder = RunFolder(Path(path))
+    if folder.journal_file.is_file() and not folder.metrics_file.exists():
+        recorder = MetricsRecorder(folder)
+        retell(entries_of(folder.journal_file, folder.journal_file.read_bytes()), [recorder])
+        return recorder.rows
     file = _file_of(path, "metrics.parquet")
     try:
         # Not read_table, which would take a folder of Parquet files for one table.

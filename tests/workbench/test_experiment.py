@@ -1,6 +1,7 @@
 """Whole runs: stable results, bit-exact repetition and resumption, folders that stay valid whatever happens."""
 
 import json
+import math
 import sqlite3
 from pathlib import Path
 
@@ -27,6 +28,16 @@ SMALL = (
     "device=cpu",
     "threads=1",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checkpoint_after_every_epoch():
+    """Write a checkpoint after every epoch: where a run resumes must not hang on how long writing one takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.run.CHECKPOINT_SHARE", math.inf)
+        yield
+
+
 LEARNERS = ["osttp", "bptt", "osttp+replay", "osttp+ewc", "bptt+replay+ewc"]
 
 

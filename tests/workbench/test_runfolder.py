@@ -14,6 +14,7 @@ import yaml
 
 from workbench.errors import ConfigurationError, DataError
 from workbench.events import Observer, RunPlan
+from workbench.journal import Journal
 from workbench.runfolder import (
     MetricRow,
     MetricsRecorder,
@@ -134,13 +135,19 @@ def test_results_and_metrics_come_back(tmp_path: Path) -> None:
     ]
 
 
-def test_metrics_are_on_disk_after_each_task_and_when_interrupted(tmp_path: Path) -> None:
+def test_metrics_are_on_disk_while_the_run_goes_on_and_when_interrupted(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, PLAN.config, {})
-    recorder = MetricsRecorder(folder)
-    run(recorder, tasks=1)
-    assert {row.task for row in read_metrics(tmp_path)} == {0}
+    recorder, journal = MetricsRecorder(folder), Journal(folder.journal_file)
+    for each in (recorder, journal):
+        run(each, tasks=1)
+    with pytest.raises(DataError, match=r"metrics\.parquet does not exist"):
+        read_metrics(tmp_path)
+    journal.commit()
+    live = read_metrics(tmp_path)
+    assert live[-1] == MetricRow(3, 1, 0, "train_accuracy", 0.25)
     recorder.run_finished({"status": "interrupted"})
-    assert read_metrics(tmp_path)[-1] == MetricRow(3, 1, 0, "train_accuracy", 0.25)
+    folder.journal_file.unlink()
+    assert read_metrics(tmp_path) == live
 
 
 def test_a_run_without_a_number_still_leaves_a_readable_file(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def run(
 ) -> tuple[Experiment, Mapping[str, Any]]:
     """Run a new experiment; returns it and its results."""
     experiment = experiment_of(subject, **options)
-    return experiment, conduct(experiment, out, observers, resume=resume)
+    # A checkpoint after every epoch, however long it takes: what is checked is where an interrupt falls.
+    return experiment, conduct(experiment, out, observers, resume=resume, checkpoint_share=math.inf)
 
 
 def memory_formula(subject: Subject) -> str:
