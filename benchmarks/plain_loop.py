@@ -1,13 +1,17 @@
-"""What a PyTorch user writes by hand: the same network as the `lif` backbone, one step at a time; the reference.
+"""What a PyTorch user writes by hand: one time step after the other, the gradient left to autograd; the reference.
+
+`PlainLoop` is the `lif` backbone written out:
 
     u_t = d (u_{t-1} - y_{t-1}) + W x_t [+ V y_{t-1}]       y_t = H(u_t - 1), the reset without a gradient
     o_t = d o_{t-1} + W_K y_t                               E = cross-entropy of mean_t o_t
 
-Also the per-synapse trace recursion written out, which OSTTP's chunks replace.
+`CellLoop` is the same loop over the `step` of any cell; `HoistedLoop` computes a layer's input product for all steps at
+once and loops over the rest, layer by layer.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -15,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workbench.backbones.network import Network
+from workbench.neurons.cell import fold
 
 DECAY = 0.95
 SHARPNESS = 25.0
@@ -71,12 +76,65 @@ class PlainLoop(nn.Module):
         return total / steps
 
 
+class CellLoop(nn.Module):
+    """A copy of any of our networks, looped over time by hand: `[T, B, N]` -> scores `[B, C]`."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = deepcopy(network)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the readout averaged over time."""
+        network, layers = self.network, self.network.layers
+        parameters = [layer.cell_parameters() for layer in layers]
+        states = network.initial_states(inputs.shape[1])
+        outputs = [
+            layer.cell.output(own, state)
+            for layer, own, state in zip(layers, parameters, states, strict=True)
+        ]
+        total = torch.zeros_like(outputs[-1])
+        for activity in inputs.unbind(0):
+            for number, layer in enumerate(layers):
+                if layer is network.readout:
+                    activity = network.readout_input(outputs[:-1])
+                current = layer.synapse(activity)
+                if layer.recurrent is not None:
+                    current = current + layer.recurrent(outputs[number])
+                states[number], outputs[number] = layer.cell.step(parameters[number], states[number], current)
+                activity = outputs[number]
+            total = total + outputs[-1]
+        return total / len(inputs)
+
+
+class HoistedLoop(nn.Module):
+    """As `CellLoop`, each layer's input product outside its loop over time."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = deepcopy(network)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the readout averaged over time."""
+        network, activities = self.network, [inputs]
+        states = network.initial_states(inputs.shape[1])
+        for layer, state in zip(network.layers, states, strict=True):
+            last = layer is network.readout
+            currents = layer.synapse(network.readout_input(activities[1:]) if last else activities[-1])
+            weight = layer.recurrent_weight()
+            activities.append(fold(layer.cell, layer.cell_parameters(), state, currents, weight)[1])
+        return activities[-1].mean(0)
+
+
 class PlainStep:
     """One training step of any `[T, B, N] -> [B, C]` module: cross-entropy, backward, Adam at 1e-3."""
 
     def __init__(self, module: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         self.module, self.inputs, self.targets = module, inputs, targets
         self.optimiser = torch.optim.Adam(module.parameters(), lr=1e-3)
+
+    def set_inputs(self, inputs: Tensor) -> None:
+        """Train on other inputs `[T, B, N]` from now on."""
+        self.inputs = inputs
 
     def __call__(self) -> float:
         """Return the loss before the update."""
@@ -85,35 +143,3 @@ class PlainStep:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return float(loss.detach())
-
-
-@torch.no_grad()
-def naive_trace_gradients(
-    network: Network, feedback: list[Tensor], inputs: Tensor, targets: Tensor
-) -> list[Tensor]:
-    """Return OSTTP's gradient `[N, in]` of each layer, every trace `[B, N, in]` renewed at every step.
-
-    Feed-forward networks with soft reset and cut reset gradient. feedback: `[N, C]` per hidden layer.
-    """
-    steps, batch = inputs.shape[:2]
-    weights = [layer.synapse.weight for layer in network.layers]
-    membranes = [inputs.new_zeros(batch, weight.shape[0]) for weight in weights]
-    spikes = [torch.zeros_like(membrane) for membrane in membranes[:-1]]
-    traces = [inputs.new_zeros(batch, *weight.shape) for weight in weights]
-    gradients = [torch.zeros_like(weight) for weight in weights]
-    target = functional.one_hot(targets, network.classes).to(inputs.dtype)
-    for t in range(steps):
-        activity = inputs[t]
-        for layer, weight in enumerate(weights):
-            traces[layer] = DECAY * traces[layer] + activity[:, None, :]
-            current = functional.linear(activity, weight)
-            if layer < len(spikes):
-                membranes[layer] = DECAY * (membranes[layer] - spikes[layer]) + current
-                spikes[layer] = activity = (membranes[layer] >= 1.0).to(inputs.dtype)
-                slope = 1.0 / (1.0 + SHARPNESS * (membranes[layer] - 1.0).abs()) ** 2
-                signal = slope * (target @ feedback[layer].T)
-            else:
-                membranes[layer] = DECAY * membranes[layer] + current
-                signal = torch.softmax(membranes[layer], dim=1) - target
-            gradients[layer] += (signal[:, :, None] * traces[layer]).sum(0) / (steps * batch)
-    return gradients

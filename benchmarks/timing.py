@@ -6,6 +6,7 @@ A machine that is busy with other things slows all variants of a round alike, so
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,9 @@ from statistics import median
 from typing import Any
 
 from workbench.runfolder import write_atomically
+
+FEW_ROUNDS = 3
+"""Rounds of what takes many seconds."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,16 @@ class Timing:
     name: str
     seconds: list[float] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
+
+    def against(self, other: Timing) -> float:
+        """Return the median ratio to another variant over the rounds in which both took part."""
+        # A variant that takes part in fewer rounds takes part in the first ones.
+        return median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=False))
+
+    def middle_half(self) -> tuple[float, float]:
+        """Return the ratios between which half of them lie."""
+        ordered = sorted(self.ratios)
+        return ordered[len(ordered) // 4], ordered[(3 * len(ordered) - 1) // 4]
 
     def result(self) -> Result:
         """Return the medians."""
@@ -53,20 +67,25 @@ def interleave(
     rounds: int,
     warm_up: int = 2,
     clock: Callable[[], float] = time.perf_counter,
+    patience: float = math.inf,
 ) -> list[Timing]:
     """Time the variants round-robin; the first is the reference, whose ratio is 1 in every round.
 
-    Every other round runs backwards, so that no variant always follows the same one. Raises ValueError without rounds.
+    Every other round runs backwards, so that no variant always follows the same one. A variant that takes more than
+    `patience` seconds takes part in FEW_ROUNDS rounds only. Raises ValueError without rounds.
     """
     if rounds < 1:
         raise ValueError(f"timing needs at least one round, not {rounds}")
     timings = {variant.name: Timing(variant.name) for variant in variants}
+    limits = {variant.name: rounds if variant.rounds is None else variant.rounds for variant in variants}
     for variant in variants:
         # A variant with few rounds is a slow one: once is enough.
         for _ in range(warm_up if variant.rounds is None else 1):
-            variant.run()
+            if _timed(variant.run, clock) > patience and variant is not variants[0]:
+                limits[variant.name] = min(limits[variant.name], FEW_ROUNDS)
+                break
     for number in range(rounds):
-        present = [v for v in variants if v.rounds is None or number < v.rounds]
+        present = [v for v in variants if number < limits[v.name]]
         seconds = {v.name: _timed(v.run, clock) for v in (present if number % 2 == 0 else present[::-1])}
         for name, value in seconds.items():
             timings[name].seconds.append(value)
@@ -118,23 +137,22 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def timing_table(timings: Sequence[Timing]) -> str:
-    """Return name, median and least milliseconds, median ratio, the middle half of the ratios, rounds."""
+def timing_table(timings: Sequence[Timing], second: str | None = None) -> str:
+    """Return name, median and least milliseconds, median ratio, the middle half of the ratios, rounds.
+
+    second: a variant to which the ratio is shown too.
+    """
+    other = next((timing for timing in timings if timing.name == second), None)
     rows = []
     for timing in timings:
-        result, ordered = timing.result(), sorted(timing.ratios)
-        low, high = ordered[len(ordered) // 4], ordered[(3 * len(ordered) - 1) // 4]
-        rows.append(
-            (
-                timing.name,
-                f"{result.ms:.1f}",
-                f"{1000 * min(timing.seconds):.1f}",
-                f"{result.ratio:.3f}",
-                f"{low:.2f} .. {high:.2f}",
-                str(len(ordered)),
-            )
-        )
-    return columns(("variant", "ms", "least ms", "ratio", "middle half", "rounds"), rows)
+        result, (low, high) = timing.result(), timing.middle_half()
+        row = [timing.name, f"{result.ms:.1f}", f"{1000 * min(timing.seconds):.1f}", f"{result.ratio:.3f}"]
+        row.append(f"{low:.2f} .. {high:.2f}")
+        if other is not None:
+            row.append(f"{timing.against(other):.3f}")
+        rows.append((*row, str(len(timing.ratios))))
+    against = () if other is None else (f"to {second}",)
+    return columns(("variant", "ms", "least ms", "ratio", "middle half", *against, "rounds"), rows)
 
 
 def write_json(file: Path, content: Sequence[Mapping[str, Any]] | Sequence[Result]) -> None:

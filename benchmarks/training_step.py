@@ -1,9 +1,17 @@
 """One training step of our learners against a hand-written PyTorch loop of the same function.
 
-    python -m benchmarks.training_step --learner bptt,osttp --threads 2 --json step.json
+    python -m benchmarks.training_step --learner bptt,sltt:steps=T/4,osttp --peers --json step.json
+    python -m benchmarks.training_step --steps 100,250,1000 --batch 1,16,64,256 --threads 2
 
-Forward, backward and Adam on one batch. All variants take turns in one process; a ratio is the median over rounds of
-variant / loop. Before anything is timed, loop and `bptt` must agree on their first three losses to 1e-4.
+Forward, backward and Adam on one batch. All variants take turns in one process, with the same Adam; `ratio` is the
+median over rounds of variant / loop, `to bptt` that of variant / our own bptt. For `--backbone lif` the loop is written
+out in full (benchmarks/plain_loop.py); for any other it is a loop over the cell's own `step`, as a user would write it,
+its gradient by autograd. `hoisted-loop` is the same with each layer's input product outside. Our learners are given the
+input as the workbench's loader delivers it, uint8; the loops and the peers the same numbers as floats, converted
+beforehand. Before anything is timed, loop and `bptt` must agree on their first three losses to 1e-4.
+
+By default: bptt, sltt, sltt with a quarter of the steps, osttp, ostl, eprop, and the last three where the decay depends
+on the reset and where every unit has its own. Several values of --steps and --batch give one table each and a summary.
 
 On a busy machine two threads wait for each other in every small operation: the loop, made of small operations, suffers
 most and the ratios flatter. There, `--threads 1 --cpu-time` compares the work itself.
@@ -12,17 +20,33 @@ most and the ratios flatter. There, `--threads 1 --cpu-time` compares the work i
 from __future__ import annotations
 
 import argparse
+import gc
+import itertools
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from benchmarks.options import add_cpu_time, add_json, command_line, numbers, positive, words
+from benchmarks.contenders import BPTT, HOISTED, LOOP, TOLERANCE, Contenders
+from benchmarks.naive_traces import FORMS
+from benchmarks.options import (
+    LearnerChoice,
+    add_cpu_time,
+    add_json,
+    add_learners,
+    add_network,
+    command_line,
+    learners,
+    numbers,
+    positive,
+)
 from benchmarks.peers import PEERS, installed
-from benchmarks.plain_loop import PlainLoop, PlainStep, naive_trace_gradients
 from benchmarks.timing import (
+    FEW_ROUNDS,
+    Timing,
     Variant,
     columns,
     environment_lines,
@@ -31,173 +55,161 @@ from benchmarks.timing import (
     timing_table,
     write_json,
 )
-from benchmarks.workload import LearnerStep, Sizes, build_network, configured, spikes
-from workbench.config import ExperimentConfig
+from benchmarks.workload import Sizes
 from workbench.errors import WorkbenchError
 
-TOLERANCE = 1e-4
-FEW_ROUNDS = 3
-"""Rounds of what takes seconds a step."""
+PATIENCE = 10.0
+"""Seconds a step above which a variant takes part in few rounds only."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parse = command_line("training_step", __doc__)
-    rules = ("bptt", "osttp")
-    parse.add_argument("--learner", type=words, default=rules, help="rules by name (default: bptt,osttp)")
-    parse.add_argument("--recurrent", action="store_true", help="recurrent synapses in all hidden layers")
-    parse.add_argument("--hidden", type=numbers, default=(200, 200), help="hidden widths (default: 200,200)")
-    parse.add_argument("--inputs", type=positive, default=700, help="input channels (default: %(default)s)")
-    parse.add_argument("--classes", type=positive, default=20, help="classes (default: %(default)s)")
-    parse.add_argument("--steps", type=positive, default=100, help="time steps (default: %(default)s)")
-    parse.add_argument("--batch", type=positive, default=64, help="sequences a batch (default: %(default)s)")
+    add_learners(parse, None, "see above")
+    add_network(parse)
+    parse.add_argument(
+        "--steps", type=numbers, default=(100,), help="time steps, one or several (default: 100)"
+    )
+    parse.add_argument(
+        "--batch", type=numbers, default=(64,), help="sequences a batch, the same (default: 64)"
+    )
     parse.add_argument("--threads", type=positive, default=2, help="CPU threads (default: %(default)s)")
     parse.add_argument("--rounds", type=positive, default=15, help="rounds timed (default: %(default)s)")
     parse.add_argument("--peers", action="store_true", help="also snntorch, spikingjelly, norse if installed")
     parse.add_argument(
-        "--naive", action="store_true", help="also the per-synapse trace recursion, step by step"
+        "--naive", action="store_true", help="also osttp with traces renewed at every step, in three forms"
     )
     parse.add_argument("--update-step", action="store_true", help="also osttp with an update at every step")
     add_cpu_time(parse)
-    add_json(parse, "name, ratio and milliseconds of each variant")
+    add_json(parse, "name, ratio, ratio to bptt and milliseconds of each variant and combination")
     return parse
 
 
-LOOP_BACKBONE = {
-    "backbone": "lif",
-    "backbone.decay": "0.95",
-    "backbone.threshold": "1",
-    "backbone.reset": "soft",
-    "backbone.reset_gradient": "cut",
-    "backbone.surrogate": "fast-sigmoid",
-    "backbone.sharpness": "25",
-    "backbone.readout_decay": "0.95",
-    "backbone.readout_reads": "last",
-    "backbone.bias": "false",
-    "backbone.gain": "2",
-}
-"""The backbone that computes what the loop computes.
-
-With this gain about 2 % of the units fire in a step, as in the input; random input leaves smaller weights silent.
-"""
+def default_learners(backbone: str, hidden: Sequence[int]) -> tuple[LearnerChoice, ...]:
+    """Return the learners that are timed when none are named."""
+    online = ("osttp", "ostl", "eprop")
+    harder = {
+        # As many decays as the widest layer has units: one each.
+        "lif": ("backbone.reset=hard", f"backbone.decay=[0.9,0.98];backbone.decay_values={max(hidden)}"),
+        "snu": ("backbone.learn_decay=true",),
+        "ssnu": ("backbone.learn_decay=true",),
+        "lru": (),
+    }[backbone]
+    more = [f"{rule}:{settings}" for settings in harder for rule in online]
+    return learners(",".join(["bptt", "sltt", "sltt:steps=T/4", *online, *more]))
 
 
-class Bench:
-    """The variants of one workload: same weights, same batch."""
-
-    def __init__(self, sizes: Sizes, recurrent: bool) -> None:
-        self.sizes, self.recurrent = sizes, recurrent
-        inputs, self.targets = spikes(sizes)
-        # Numbers rather than counts, as the loop and the peers need them.
-        self.inputs = inputs.float()
-        self.network = build_network(self._config("bptt", {}), sizes.inputs, sizes.classes)
-
-    def _config(self, learner: str, settings: Mapping[str, str]) -> ExperimentConfig:
-        backbone = {**LOOP_BACKBONE, "backbone.recurrent": str(self.recurrent).lower()}
-        return configured(learner, self.sizes.hidden, {**backbone, **settings})
-
-    def learner(self, name: str, settings: Mapping[str, str] | None = None) -> LearnerStep:
-        """Return a training step of one of our rules, with settings beside the loop's."""
-        # bptt takes the loss that the loop takes; other rules have one of their own.
-        own = {"learner.loss": "sum"} if name == "bptt" else {}
-        config = self._config(name, {**own, **(settings or {})})
-        return LearnerStep(config, self.sizes, self.inputs, self.targets)
-
-    def loop(self) -> PlainStep:
-        """Return a training step of the hand-written loop."""
-        return PlainStep(PlainLoop(self.network), self.inputs, self.targets)
-
-    def peer(self, name: str) -> PlainStep:
-        """Return a training step of a neighbouring library."""
-        return PlainStep(PEERS[name][1](self.network), self.inputs, self.targets)
-
-    def first_losses(self) -> tuple[list[float], list[float]]:
-        """Return the first three losses of the loop and of bptt. Raises AssertionError if they differ."""
-        loop, ours = self.loop(), self.learner("bptt")
-        pairs = [(loop(), ours()) for _ in range(3)]
-        worst = max(abs(a - b) for a, b in pairs)
-        if not worst < TOLERANCE:
-            raise AssertionError(
-                f"loop and bptt do not compute the same: losses {pairs} differ by {worst:.2g}"
-            )
-        return [a for a, _ in pairs], [b for _, b in pairs]
-
-    def naive_trace(self) -> NaiveTraceStep:
-        """Return a training step of OSTTP with its traces renewed at every step."""
-        return NaiveTraceStep(self.learner("osttp"))
-
-
-class NaiveTraceStep:
-    """OSTTP with `[B, N, in]` traces at every time step. Raises AssertionError if its gradient is not the rule's."""
-
-    def __init__(self, step: LearnerStep) -> None:
-        self.step = step
-        step.rule.train_step(step.batch)
-        for layer, gradient in zip(step.network.layers, self._gradients(), strict=True):
-            torch.testing.assert_close(gradient, layer.synapse.weight.grad, rtol=1e-3, atol=1e-6)
-
-    def _gradients(self) -> list[torch.Tensor]:
-        step = self.step
-        feedback = list(step.rule.state_dict().values())
-        return naive_trace_gradients(step.network, feedback, step.batch.inputs, step.batch.targets)
-
-    def __call__(self) -> None:
-        """Compute the gradients and update."""
-        for layer, gradient in zip(self.step.network.layers, self._gradients(), strict=True):
-            layer.synapse.weight.grad = gradient
-        self.step.optimiser.step()
-
-
-def variants(bench: Bench, options: argparse.Namespace) -> list[Variant]:
-    """Return the variants that were asked for, the loop first."""
-    chosen = [Variant("torch-loop", bench.loop())]
-    for name in options.learner:
-        chosen.append(Variant(name, bench.learner(name)))
-        if name == "osttp":
-            chosen.append(Variant("osttp-hard-reset", bench.learner(name, {"backbone.reset": "hard"})))
-            if options.update_step:
-                step = bench.learner(name, {"learner.update": "step"})
-                chosen.append(Variant("osttp-update-step", step, FEW_ROUNDS))
-    if options.naive and bench.recurrent:
-        print("skipping naive-trace: it is written for feed-forward networks")
+def variants(contenders: Contenders, options: argparse.Namespace) -> list[Variant]:
+    """Return the variants that were asked for, the loop first and bptt among them. Raises ConfigurationError."""
+    chosen = options.learner or default_learners(options.backbone, options.hidden)
+    if all(choice.name != BPTT.name for choice in chosen):
+        chosen = (BPTT, *chosen)
+    found = [Variant(LOOP, contenders.loop()), Variant(HOISTED, contenders.hoisted_loop())]
+    found += [Variant(choice.name, contenders.learner(choice)) for choice in chosen]
+    if options.update_step:
+        (choice,) = learners("osttp:update=step")
+        found.append(Variant(choice.name, contenders.learner(choice), FEW_ROUNDS))
+    plain = contenders.backbone == "lif" and not contenders.recurrent
+    if options.naive and not plain:
+        print("skipping naive traces: they are written for feed-forward lif networks")
     elif options.naive:
-        chosen.append(Variant("naive-trace", bench.naive_trace(), FEW_ROUNDS))
-    if options.peers and bench.recurrent:
-        print("skipping the peers: they are compared feed-forward")
+        found += [Variant(f"naive-{form}", contenders.naive(form), FEW_ROUNDS) for form in FORMS]
+    if options.peers and contenders.backbone != "lif":
+        print(f"skipping the peers: none of them has the cell of {contenders.backbone}")
     elif options.peers:
         present, absent = installed()
         for name in absent:
             print(f"skipping {name}: not installed (pip install -e '.[peers]')")
-        chosen += [Variant(name, bench.peer(name)) for name in present]
-    return chosen
+        found += [Variant(name, contenders.peer(name)) for name in present]
+    return found
+
+
+def losses(contenders: Contenders, peers: Sequence[str]) -> dict[str, list[float]]:
+    """Return the first three losses of loop, bptt and peers. Raises AssertionError if loop and bptt differ."""
+    loop, ours = contenders.first_losses()
+    found = {LOOP: loop, BPTT.name: ours}
+    for name in peers:
+        step = contenders.peer(name)
+        found[name] = [step() for _ in range(3)]
+    return found
+
+
+def record(timing: Timing, timings: dict[str, Timing], contenders: Contenders) -> dict[str, Any]:
+    """Return what goes into the JSON file of one variant of one combination."""
+    result, (low, high), sizes = timing.result(), timing.middle_half(), contenders.sizes
+    naive = timings.get("naive-synaptic")
+    return {
+        "name": result.name,
+        "ratio": result.ratio,
+        "to_bptt": timing.against(timings[BPTT.name]),
+        "to_naive": None if naive is None else timing.against(naive),
+        "ms": result.ms,
+        "middle_half": [low, high],
+        "rounds": len(timing.ratios),
+        "backbone": contenders.backbone,
+        "recurrent": contenders.recurrent,
+        "hidden": list(sizes.hidden),
+        "steps": sizes.steps,
+        "batch": sizes.batch,
+    }
+
+
+def measure(contenders: Contenders, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time one combination, print its tables and return its records. Raises WorkbenchError."""
+    chosen = variants(contenders, options)
+    peers = [variant.name for variant in chosen if variant.name in PEERS]
+    recurrent = ", recurrent" if contenders.recurrent else ""
+    kind = "processor" if options.cpu_time else "wall"
+    print(
+        f"\none training step, {contenders.backbone}{recurrent} {contenders.sizes}, float32, Adam, {kind} time"
+    )
+    rows = [(name, *(f"{x:.6f}" for x in xs)) for name, xs in losses(contenders, peers).items()]
+    print(f"first three losses; {LOOP} and {BPTT.name} agree to {TOLERANCE}:")
+    print(columns(("", "1", "2", "3"), rows))
+    for name in peers:
+        print(f"{name} computes something slightly different: {PEERS[name].difference}")
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    timings = interleave(chosen, options.rounds, clock=clock, patience=PATIENCE)
+    print("\n" + timing_table(timings, BPTT.name), flush=True)
+    by_name = {timing.name: timing for timing in timings}
+    for form in FORMS:
+        naive = by_name.get(f"naive-{form}")
+        for choice in (name for name in by_name if name.split(":")[0] == "osttp" and naive is not None):
+            print(f"{choice} takes {by_name[choice].against(by_name[f'naive-{form}']):.4f} of naive-{form}")
+    return [record(timing, by_name, contenders) for timing in timings]
+
+
+def summary(records: Sequence[dict[str, Any]]) -> str:
+    """Return the ratios to the loop, and to bptt in brackets, of every variant and combination."""
+    places = list(dict.fromkeys((r["steps"], r["batch"]) for r in records))
+    cells = {(r["name"], r["steps"], r["batch"]): f"{r['ratio']:.3f} ({r['to_bptt']:.2f})" for r in records}
+    rows = [
+        (name, *(cells.get((name, *place), "") for place in places))
+        for name in dict.fromkeys(r["name"] for r in records)
+    ]
+    return columns(("to the loop (to bptt)", *(f"T={t} B={b}" for t, b in places)), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time, print a table, write JSON; returns the exit code."""
+    """Time, print tables, write JSON; returns the exit code."""
     options = parser().parse_args(arguments)
-    sizes = Sizes(options.inputs, options.hidden, options.classes, options.steps, options.batch)
     torch.set_num_threads(options.threads)
+    print("\n".join(environment_lines(options.threads)))
+    records: list[dict[str, Any]] = []
+    combinations = list(itertools.product(options.steps, options.batch))
     try:
-        bench = Bench(sizes, options.recurrent)
-        loop, ours = bench.first_losses()
-        chosen = variants(bench, options)
+        for steps, batch in combinations:
+            sizes = Sizes(options.inputs, options.hidden, options.classes, steps, batch)
+            records += measure(Contenders(sizes, options.backbone, options.recurrent), options)
+            gc.collect()
+            if options.json is not None:
+                write_json(options.json, records)
     except WorkbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(environment_lines(options.threads)))
-    kind = "processor" if options.cpu_time else "wall"
-    print(
-        f"one training step, {sizes}{', recurrent' if options.recurrent else ''}, float32, Adam, {kind} time"
-    )
-    rows = [(name, *(f"{x:.6f}" for x in xs)) for name, xs in (("torch-loop", loop), ("bptt", ours))]
-    print(f"first three losses agree to {TOLERANCE}:")
-    print(columns(("", "1", "2", "3"), rows) + "\n")
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    timings = interleave(chosen, options.rounds, clock=clock)
-    print(timing_table(timings))
-    print(f"load average at the end {load_average()}, on {os.cpu_count()} cores")
-    if options.json is not None:
-        write_json(options.json, [timing.result() for timing in timings])
+    if len(combinations) > 1:
+        print("\n" + summary(records))
+    print(f"\nload average at the end {load_average()}, on {os.cpu_count()} cores")
     return 0
 
 

@@ -67,7 +67,10 @@ def build_rule(config: ExperimentConfig) -> Rule:
 
 
 class LearnerStep:
-    """One training step of a rule on one batch, with Adam at 1e-3; called again and again."""
+    """One training step of a rule on one batch, with Adam at 1e-3; called again and again.
+
+    inputs: `[T, B, N]` uint8 as the loader delivers it, or floats.
+    """
 
     def __init__(self, config: ExperimentConfig, sizes: Sizes, inputs: Tensor, targets: Tensor) -> None:
         self.network = build_network(config, sizes.inputs, sizes.classes)

@@ -65,3 +65,27 @@ def test_the_environment_names_versions_threads_and_load() -> None:
     text = "\n".join(environment_lines(threads=2))
     for word in ("torch", "threads 2", "commit", "load average"):
         assert word in text
+
+
+def test_a_variant_that_takes_too_long_takes_part_in_few_rounds() -> None:
+    work = Work()
+    reference = work.taking("loop", iter([60.0] * 9))
+    slow = work.taking("slow", iter([50.0] * 9))
+    fast = work.taking("fast", iter([1.0] * 9))
+    timings = interleave([reference, slow, fast], rounds=5, warm_up=2, clock=work.clock, patience=10.0)
+    assert [len(timing.ratios) for timing in timings] == [5, 3, 5]
+    # Once is enough to see that it is slow.
+    assert work.calls.count("slow") == 1 + 3
+
+
+def test_ratios_to_another_variant_are_taken_within_rounds_too() -> None:
+    work = Work()
+    loop = work.taking("loop", iter([9.0, 1.0, 2.0, 10.0]))
+    ours = work.taking("ours", iter([9.0, 2.0, 4.0, 5.0]))
+    slow = Variant("slow", work.taking("slow", iter([9.0, 8.0, 4.0])).run, rounds=2)
+    timings = interleave([loop, ours, slow], rounds=3, warm_up=1, clock=work.clock)
+    assert timings[2].against(timings[1]) == 2.5
+    assert timings[0].against(timings[1]) == 0.5
+    assert timings[1].middle_half() == (0.5, 2.0)
+    assert "to ours" in timing_table(timings, "ours").splitlines()[0]
+    assert "to nobody" not in timing_table(timings, "nobody")
