@@ -71,13 +71,26 @@ def test_formula_and_live_tensors_agree(learner: str) -> None:
 
 
 @needs_proc
-def test_the_command_measures_the_loop_beside_the_learners(tmp_path: Path) -> None:
+def test_the_command_measures_the_loop_beside_the_learners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(options: object, name: str, steps: int) -> Point:
+        return Point(name, steps, 4.0 * steps if name == "torch-loop" else 1.0 * steps, None, None, 700.0)
+
+    monkeypatch.setattr(memory, "in_fresh_process", measured)
     file = tmp_path / "memory.json"
-    assert main([*TINY, "--recurrent", "--steps", "3", "--learner", "bptt", "--json", str(file)]) == 0
-    loop, bptt = json.loads(file.read_text())
-    assert (loop["learner"], loop["formula"], loop["live"]) == ("torch-loop", None, None)
-    assert bptt["learner"] == "bptt"
-    assert bptt["formula"] > 0
+    assert main([*TINY, "--steps", "3,6", "--learner", "bptt", "--repeats", "2", "--json", str(file)]) == 0
+    found = [(r["learner"], r["steps"], r["ratio"]) for r in json.loads(file.read_text())]
+    assert found == [("torch-loop", 3, 1.0), ("torch-loop", 6, 1.0), ("bptt", 3, 0.25), ("bptt", 6, 0.25)]
+    assert "1.0000" in capsys.readouterr().out
+
+
+@needs_proc
+def test_the_loop_is_measured_in_a_process_of_its_own() -> None:
+    options = parser().parse_args([*TINY, "--recurrent"])
+    point = in_fresh_process(options, "torch-loop", 3)
+    assert (point.learner, point.steps, point.formula, point.live) == ("torch-loop", 3, None, None)
+    assert point.baseline > 10
 
 
 @needs_proc
