@@ -4,8 +4,9 @@
 
 Each figure is that of a fresh process, started in turns: one that only does `import torch; import avalanche`, and one
 for each learner that does what `workbench run` does, progress display and tracking included, until its first training
-step is over, and ends there without tidying up. Ratios compare processes of the same round; processor time (user and
-system, all threads) is the figure to go by on a busy machine. Compiled kernels come from Numba's cache.
+step is over. Ratios compare processes of the same round; processor time (user and system, all threads of the process;
+tracking is a process of its own and begins with the first task) is the figure to go by on a busy machine. Compiled
+kernels come from Numba's cache.
 
 First use: the same run with an empty cache in a folder of its own, and once more with the cache that it left. The
 difference is compilation. Targets: 1.3 of the imports, and 3 s of compilation.
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,9 +31,11 @@ from benchmarks.timing import columns, environment_lines, load_average, write_js
 TARGET, COMPILATION_TARGET = 1.3, 3.0
 IMPORTS = "import torch; import avalanche"
 SETTINGS = ("scenario=split-digits", "device=cpu")
-# The observer is the terminal's own: what it costs belongs to the wait.
-FIRST_STEP = """
-import os, sys
+MARK = "waited:"
+CLOCKS = f"import time; print({MARK!r}, time.monotonic(), time.process_time(), flush=True)"
+# The observer is the terminal's own: what it costs belongs to the wait. Ctrl-C then ends the run in good order.
+FIRST_STEP = f"""
+import sys
 import workbench.cli.run as command
 from workbench.cli.app import main
 
@@ -45,8 +47,8 @@ def watched(*arguments):
 
     def first_step(*seen):
         show(*seen)
-        sys.stdout.flush()
-        os._exit(STEPPED)
+        {CLOCKS}
+        raise KeyboardInterrupt
 
     report.batch_done = first_step
     return report
@@ -54,13 +56,11 @@ def watched(*arguments):
 command._terminal = watched
 sys.exit(main(["run", *sys.argv[1:]]))
 """
-STEPPED = 33
-"""Exit code of a process that reached its first training step: no command of the workbench ends with it."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Seconds from the start of a process to its end: on the clock, and of all processors."""
+    """Seconds from the start of a process until it says so: on the clock, and of the processors it used."""
 
     wall: float
     processor: float
@@ -78,12 +78,12 @@ def parser() -> argparse.ArgumentParser:
     return parse
 
 
-def fresh_process(code: str, arguments: Sequence[str], environment: dict[str, str], expected: int) -> Wait:
-    """Run Python code in a folder of its own. Raises RuntimeError with its words if it ends unexpectedly."""
+def fresh_process(code: str, arguments: Sequence[str], environment: dict[str, str]) -> Wait:
+    """Run Python code in a folder of its own. Raises RuntimeError with its words if it never gets to the mark."""
     root = Path(__file__).resolve().parent.parent
     path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH", ""))))
     with tempfile.TemporaryDirectory() as folder:
-        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        begun = time.monotonic()
         answer = subprocess.run(
             [sys.executable, "-c", code, *arguments],
             capture_output=True,
@@ -92,22 +92,23 @@ def fresh_process(code: str, arguments: Sequence[str], environment: dict[str, st
             env={**os.environ, **environment, "PYTHONPATH": path},
             check=False,
         )
-        wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if answer.returncode != expected:
+    marks = [line.split() for line in answer.stdout.splitlines() if line.startswith(MARK)]
+    if not marks:
         raise RuntimeError(f"{' '.join(arguments)} ended with {answer.returncode}:\n{answer.stderr.strip()}")
-    return Wait(wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    _, ended, processor = marks[0]
+    # All processes read the same monotonic clock.
+    return Wait(float(ended) - begun, float(processor))
 
 
 def wait_for(learner: str | None, options: argparse.Namespace, cache: Path | None = None) -> Wait:
     """Time the imports alone (None), or a learner's first step; `cache` is where compiled kernels are kept."""
     environment = {"OMP_NUM_THREADS": str(options.threads)}
     if learner is None:
-        # Nor does this process tidy up: taking thousands of modules apart is no part of the wait.
-        return fresh_process(f"{IMPORTS}; import os; os._exit({STEPPED})", (), environment, STEPPED)
+        return fresh_process(f"{IMPORTS}; {CLOCKS}", (), environment)
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = str(cache)
     settings = (*SETTINGS, f"learner={learner}", f"threads={options.threads}", *options.set)
-    return fresh_process(FIRST_STEP.replace("STEPPED", str(STEPPED)), settings, environment, STEPPED)
+    return fresh_process(FIRST_STEP, settings, environment)
 
 
 def in_turns(options: argparse.Namespace) -> dict[str, list[Wait]]:

@@ -294,9 +294,9 @@ class Run:
 def _trackers(config: ExperimentConfig, folder: RunFolder) -> list[Observer]:
     if not config.track.mlflow:
         return []
-    from workbench.tracking import MlflowObserver, default_uri
+    from workbench.tracking import default_uri
+    from workbench.tracking_process import TrackingProcess
 
     experiment = config.track.experiment or config.scenario.name
-    return [
-        MlflowObserver(config.track.uri or default_uri(), experiment, folder.path.resolve().name, folder.path)
-    ]
+    uri, name = config.track.uri or default_uri(), folder.path.resolve().name
+    return [TrackingProcess(uri, experiment, name, folder.path)]

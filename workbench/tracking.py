@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -64,7 +65,10 @@ class MlflowObserver(Observer):
     fails it warns once, keeps the reason in `failure`, and is silent from then on.
     """
 
-    def __init__(self, uri: str, experiment: str, run_name: str, folder: Path) -> None:
+    def __init__(
+        self, uri: str, experiment: str, run_name: str, folder: Path, now: Callable[[], int] | None = None
+    ) -> None:
+        """`now`: milliseconds since 1970 at which what is told happened; None: when it is told."""
         self.uri = uri
         self.experiment = experiment
         self.run_name = run_name
@@ -72,7 +76,8 @@ class MlflowObserver(Observer):
         self.run_id: str | None = None
         self.failure: Exception | None = None
         self._client: MlflowClient | None = None
-        self._started = _now()
+        self._now = now or milliseconds
+        self._started = self._now()
         self._step = 0
         self._metrics: list[tuple[str, float, int, int]] = []
 
@@ -87,7 +92,9 @@ class MlflowObserver(Observer):
 
     def task_done(self, task: int, accuracies: Sequence[float], metrics: Mapping[str, float]) -> None:
         """Send what has gathered; R[task, :] is drawn over the number of the task."""
-        self._keep({f"{ACCURACY_PREFIX}{j}": accuracy for j, accuracy in enumerate(accuracies)}, task)
+        # What was not tested has no accuracy, which is no measurement to be stored.
+        tested = {j: accuracy for j, accuracy in enumerate(accuracies) if not math.isnan(accuracy)}
+        self._keep({f"{ACCURACY_PREFIX}{j}": accuracy for j, accuracy in tested.items()}, task)
         self._keep({f"task/{key}": value for key, value in metrics.items()}, task)
         self._guard(self._flush)
 
@@ -95,6 +102,17 @@ class MlflowObserver(Observer):
         """Send the measures and the files, and end the MLflow run with the status of the run."""
         self._keep(final_metrics(results), self._step)
         self._guard(lambda: self._close(results))
+
+    def abandon(self) -> None:
+        """End the MLflow run of a run that was killed and could not say so itself."""
+        if self.run_id is not None:
+            self._guard(self._kill)
+
+    def _kill(self) -> None:
+        self._flush()
+        client, run_id = self._live()
+        client.set_tag(run_id, "status", "killed")
+        client.set_terminated(run_id, "KILLED", end_time=milliseconds())
 
     def _open(self, plan: RunPlan) -> None:
         self._client = _connect(self.uri)
@@ -120,7 +138,7 @@ class MlflowObserver(Observer):
             client.log_batch(run_id, params=entries[start : start + PARAMETERS_PER_BATCH])
 
     def _keep(self, metrics: Mapping[str, float], step: int) -> None:
-        moment = _now()
+        moment = self._now()
         self._metrics += [(_key(key), float(value), moment, step) for key, value in metrics.items()]
 
     def _flush(self) -> None:
@@ -142,7 +160,7 @@ class MlflowObserver(Observer):
         client.log_text(run_id, matrix_as_csv(results), "accuracy_matrix.csv")
         client.set_tag(run_id, "status", results["status"])
         seconds = results["time"].get("total")
-        ended = _now() if seconds is None else self._started + int(seconds * 1000)
+        ended = self._now() if seconds is None else self._started + int(seconds * 1000)
         client.set_terminated(run_id, STATUS_OF_RUN[results["status"]], end_time=ended)
 
     def _live(self) -> tuple[MlflowClient, str]:
@@ -161,12 +179,14 @@ class MlflowObserver(Observer):
         ) as error:  # whatever a server or a data base thinks up must not end hours of training
             self.failure = error
             self._metrics.clear()
-            logger.warning(
-                "MLflow tracking at %s stopped: %s. The run goes on; %s keeps every number.",
-                self.uri,
-                _first_line(error),
-                self.folder.path,
-            )
+            warn_of_failure(self.uri, first_line(error), self.folder.path)
+
+
+def warn_of_failure(uri: str, reason: str, folder: Path) -> None:
+    """Tell the user that MLflow hears no more of the run."""
+    logger.warning(
+        "MLflow tracking at %s stopped: %s. The run goes on; %s keeps every number.", uri, reason, folder
+    )
 
 
 def parameters_of(plan: RunPlan) -> dict[str, str]:
@@ -306,11 +326,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says, cut to its first line."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]
 
 
-def _now() -> int:
-    """Milliseconds since 1970, as MLflow counts."""
+def milliseconds() -> int:
+    """Return the time as MLflow counts it: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
