@@ -4,6 +4,7 @@ import pytest
 import torch
 from fixtures.small import STEPS, batch, gradients, network, rule
 
+from workbench.neurons.presynaptic import presynaptic
 from workbench.neurons.surrogate import slope
 from workbench.rules.loss import sequence_loss
 
@@ -39,7 +40,9 @@ def by_hand(net, given):
     decay = layer.cell_parameters()["decay"]
     spikes = given.inputs.double()
     with torch.no_grad():
-        trajectory = layer.run(spikes, layer.initial_state(spikes.shape[1], spikes.double()))
+        trajectory = layer.run(
+            presynaptic(spikes, spikes), layer.initial_state(spikes.shape[1], spikes.double())
+        )
         outputs = net(spikes)
         one_hot = torch.nn.functional.one_hot(given.targets, net.classes)
         error = (torch.softmax(outputs, -1) - one_hot) / (spikes.shape[0] * spikes.shape[1])

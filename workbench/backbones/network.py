@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.neurons.cell import Cell
+from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.trajectory import Trajectory
 
 
@@ -101,31 +102,46 @@ class Layer(nn.Module):
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`[T, B, in]` -> last state `[S, B, N]`, outputs `[T, B, N]`; differentiable.
 
-        The input product is one matrix product over all steps, outside the time loop.
+        inputs: of the dtype of the weights, or uint8. The input product lies outside the time loop.
         """
-        currents = self.currents(inputs)
         if state is None:
-            state = self.initial_state(inputs.shape[1], currents)
-        last, outputs = self.cell.scan(self.cell_parameters(), state, currents, self.recurrent_weight())
+            state = self.initial_state(inputs.shape[1], self.synapse.weight)
+        parameters, recurrent = self.cell_parameters(), self.recurrent_weight()
+        if self._read_by_plain_synapse(inputs):
+            weights = (self.synapse.weight, self.synapse.bias)
+            last, outputs = self.cell.scan_layer(parameters, state, inputs, *weights, recurrent)
+        else:
+            last, outputs = self.cell.scan(parameters, state, self.currents(inputs), recurrent)
         self._tell(inputs, state, outputs)
         return last, outputs
 
     def currents(self, inputs: Tensor) -> Tensor:
         """Return the synapse's currents `[T, B, N]`; computed once if `inputs` is one step seen T times (stride 0)."""
+        weight = self.synapse.weight
         # A synapse of another kind may draw noise at every step.
         if len(inputs) > 1 and inputs.stride(0) == 0 and type(self.synapse) is nn.Linear:
-            once: Tensor = self.synapse(inputs[0])
+            once: Tensor = self.synapse(inputs[0].to(weight.dtype))
             return once.expand(len(inputs), -1, -1)
-        currents: Tensor = self.synapse(inputs)
+        currents: Tensor = self.synapse(inputs.to(weight.dtype))
         return currents
 
+    def _read_by_plain_synapse(self, inputs: Tensor) -> bool:
+        """Tell whether the synapse is weights, bias and nothing else (no other module, no hook), and the input moves."""
+        plain = type(self.synapse) is nn.Linear
+        hooked = self.synapse._forward_hooks or self.synapse._forward_pre_hooks
+        return plain and not hooked and (len(inputs) == 1 or inputs.stride(0) != 0)
+
     @torch.no_grad()
-    def run(self, inputs: Tensor, state: Tensor) -> Trajectory:
+    def run(self, source: Presynaptic, state: Tensor) -> Trajectory:
         """As `forward`, without a graph, keeping what local learning needs."""
-        trajectory = self.cell.run(
-            self.cell_parameters(), state, self.currents(inputs), self.recurrent_weight()
-        )
-        self._tell(inputs, state, trajectory.outputs)
+        parameters, recurrent = self.cell_parameters(), self.recurrent_weight()
+        assert source.activity is not None
+        if self._read_by_plain_synapse(source.activity):
+            weights = (self.synapse.weight, self.synapse.bias)
+            trajectory = self.cell.run_layer(parameters, state, source, *weights, recurrent)
+        else:
+            trajectory = self.cell.run(parameters, state, self.currents(source.activity), recurrent)
+        self._tell(source.activity, state, trajectory.outputs)
         return trajectory
 
     def one_step_earlier(self, state: Tensor, outputs: Tensor) -> Tensor | None:
@@ -138,7 +154,8 @@ class Layer(nn.Module):
     def _tell(self, inputs: Tensor, state: Tensor, outputs: Tensor) -> None:
         if self.listeners:
             outputs = outputs.detach()
-            activity = Activity(inputs.detach(), self.one_step_earlier(state.detach(), outputs), outputs)
+            inputs = inputs.detach().to(outputs.dtype)
+            activity = Activity(inputs, self.one_step_earlier(state.detach(), outputs), outputs)
             for listen in self.listeners:
                 listen(self, activity)
 
@@ -165,6 +182,8 @@ class Network(nn.Module):
         super().__init__()
         self.hidden = nn.ModuleList(hidden)
         self.readout = readout
+        self.input_bytes = 1
+        """Bytes of a number of the input as it is stored: 1 for uint8, the workbench's form of spikes and counts."""
         self.reads_all = len(hidden) > 1 and readout.inputs == sum(layer.width for layer in hidden)
 
     @property
@@ -187,8 +206,11 @@ class Network(nn.Module):
         return [layer.initial_state(batch, like) for layer in self.layers]
 
     def run(self, inputs: Tensor, states: Sequence[Tensor] | None = None) -> ForwardPass:
-        """Run `[T, B, inputs]` through all layers; differentiable. `states` hands over from an earlier stretch."""
-        activity = inputs.to(self.readout.synapse.weight.dtype)
+        """Run `[T, B, inputs]` through all layers; differentiable. `states` hands over from an earlier stretch.
+
+        inputs: of the dtype of the weights, or uint8 as data are stored.
+        """
+        activity = inputs
         given = states if states is not None else [None] * len(self.layers)
         last, spikes = [], []
         for layer, state in zip(self.hidden, given, strict=False):

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import torch
 
 from workbench.backbones.network import Layer, Network
+from workbench.neurons.events import words_of
+from workbench.neurons.native import fast_kernels_apply
+from workbench.neurons.presynaptic import FEWEST
 from workbench.plugin import MemoryCost
 from workbench.rules.eligibility import learned_parameters, presynaptic_groups
 from workbench.rules.settings import OnlineConfig
@@ -29,24 +32,28 @@ def trained_cost(network: Network, optimiser: str, momentum: float) -> MemoryCos
 
 
 def bptt_activations(network: Network, steps: int, batch: int, *, loss_per_step: bool) -> int:
-    """What autograd keeps: w T B (sum m_l + sum of hidden k_l n_l + C [+ C]) + w B sum S_l n_l + w sum p_l n_l.
+    """What autograd keeps: T B (a m_1 + w C [+ w C] + sum of what is kept of each layer) + w B sum S_l n_l + w sum p_l n_l.
 
-    What each synapse reads, the k_l numbers that the cell keeps of each hidden unit (its membrane, say), the readout,
-    its log-probabilities if the loss is taken at every step, each layer's first state, and p_l numbers a unit of its
-    trained cell parameters. If the readout reads several layers side by side, a copy, the last of them keeps its
-    outputs besides where its cell or its recurrent synapse needs them.
+    The input as data are stored, a bytes a number; the readout, and its log-probabilities if the loss is taken at every
+    step; of each hidden layer the k_l numbers that its cell keeps of a unit (its membrane, say) and its outputs, as bits
+    if they are spikes; each layer's first state, and p_l numbers a unit of its trained cell parameters. Where no kernel
+    serves, or the rows T B are few, spikes are kept as numbers.
     """
     layers = network.layers
-    last = layers[-2]
-    per_step = sum(layer.inputs for layer in layers) + sum(_kept(layer) for layer in layers[:-1])
-    per_step += network.classes
-    if network.reads_all and (last.recurrent is not None or last.cell.keeps_outputs):
-        per_step += last.width
-    if loss_per_step:
-        per_step += network.classes
+    bits = _as_bits(network, steps * batch)
+    per_step = _read(layers[0].inputs, network.input_bytes, bits=bits and network.input_bytes == 1)
+    for layer, above in zip(layers, layers[1:], strict=False):
+        per_step += word(network) * _kept(layer)
+        side_by_side = network.reads_all and above is network.readout
+        spiking = _all_spike(network, bits) if side_by_side else bits and layer.cell.spikes
+        per_step += _read(above.inputs, 0 if spiking else word(network), bits=spiking)
+        # What the synapse above keeps as numbers is the very output, unless it is a copy of several layers'.
+        if (spiking or side_by_side) and _keeps_outputs(layer):
+            per_step += word(network) * layer.width
+    per_step += word(network) * network.classes * (2 if loss_per_step else 1)
     starts = sum(layer.cell.state_size * layer.units for layer in layers)
     constrained = sum(layer.cell.constrain_keeps(scan=True) * layer.units for layer in layers)
-    return word(network) * (batch * (steps * per_step + starts) + constrained)
+    return batch * steps * per_step + word(network) * (batch * starts + constrained)
 
 
 def _kept(layer: Layer) -> int:
@@ -54,23 +61,51 @@ def _kept(layer: Layer) -> int:
     return layer.cell.kept * layer.units
 
 
-def chunk_activations(network: Network, chunk: int, batch: int) -> int:
-    """What an online pass holds of K steps: w K B (m_1 + sum of (k_l + Q_l [+ Q_l]) n_l + 2 C) + w B sum S_l n_l.
+def _as_bits(network: Network, rows: int) -> bool:
+    return rows >= FEWEST and fast_kernels_apply(network.readout.synapse.weight)
 
-    The chunk's input, outputs (Q_l a unit) of each hidden layer and the k_l numbers that its cell keeps, its outputs
+
+def _all_spike(network: Network, bits: bool) -> bool:
+    return bits and all(layer.cell.spikes for layer in network.layers[:-1])
+
+
+def _read(inputs: int, number: int, *, bits: bool) -> int:
+    """Bytes of a row that a synapse reads: `number` bytes each, besides a bit each in words of 64, and their count."""
+    return inputs * number + (8 * words_of(inputs) + 8 if bits else 0)
+
+
+def _keeps_outputs(layer: Layer) -> bool:
+    """Whether the scan keeps its outputs; a fused layer reads them off the membranes."""
+    fused = layer.cell.fuses_layer and fast_kernels_apply(layer.synapse.weight)
+    return layer.cell.keeps_outputs or (layer.recurrent is not None and not fused)
+
+
+def chunk_activations(network: Network, chunk: int, batch: int) -> int:
+    """What an online pass holds of K steps: K B (a m_1 + w sum of (k_l + Q_l [+ Q_l]) n_l + 2 w C) + w B sum S_l n_l.
+
+    The chunk's input, a bytes a number, and bits of all that is mostly silent; outputs (Q_l a unit) of each hidden layer and the k_l numbers that its cell keeps, its outputs
     one step earlier for a recurrent synapse, all outputs side by side if the readout reads several layers (their widths
     more), the readout and its error, and each layer's state handed over; besides, for one layer at a time, the p_l
     numbers a unit of its trained cell parameters, w max p_l n_l. Does not depend on T.
     """
     layers = network.layers
-    per_step = layers[0].inputs + 2 * network.classes
-    for layer in layers[:-1]:
-        per_step += _kept(layer) + (2 if layer.recurrent is not None else 1) * layer.width
+    bits = _as_bits(network, chunk * batch)
+    as_bits = _read(layers[0].inputs, network.input_bytes, bits=bits and network.input_bytes == 1)
+    numbers = 2 * network.classes
+    for layer, above in zip(layers, layers[1:], strict=False):
+        numbers += _kept(layer) + (2 if layer.recurrent is not None else 1) * layer.width
+        spiking = bits and layer.cell.spikes
+        if not (network.reads_all and above is network.readout):
+            as_bits += _read(above.inputs, 0, bits=spiking)
+        if layer.recurrent is not None:
+            as_bits += _read(layer.width, 0, bits=spiking)
     if network.reads_all:
-        per_step += network.readout.inputs
+        numbers += network.readout.inputs
+        as_bits += _read(network.readout.inputs, 0, bits=_all_spike(network, bits))
     handed_over = sum(layer.cell.state_size * layer.units for layer in layers)
     constrained = max(layer.cell.constrain_keeps(scan=False) * layer.units for layer in layers)
-    return word(network) * (batch * (chunk * per_step + handed_over) + constrained)
+    per_chunk = chunk * (word(network) * numbers + as_bits)
+    return batch * (per_chunk + word(network) * handed_over) + word(network) * constrained
 
 
 def eligibility_traces(

@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from workbench.neurons.presynaptic import Presynaptic, currents, product
 from workbench.neurons.trajectory import LinearisedTrajectory, Trajectory
 
 Parameters = Mapping[str, Tensor]
@@ -36,8 +37,15 @@ class Cell:
     holomorphic: ClassVar[bool] = False
     kept: ClassVar[int] = 1
     """Numbers a unit and step that `scan` keeps for its gradient, and `run` for its trajectory, besides the outputs."""
+    fuses_layer: ClassVar[bool] = False
+    """Whether `scan_layer` is one with the scan, and reads a recurrent synapse's outputs off what it keeps anyway."""
     keeps_outputs: ClassVar[bool] = False
     """Whether the gradient of `scan` needs the outputs too, even without a recurrent synapse."""
+
+    @property
+    def spikes(self) -> bool:
+        """Whether outputs are 0 or 1."""
+        return False
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return unconstrained parameters `[size]` by name; `trained` tells which of them learn."""
@@ -76,6 +84,30 @@ class Cell:
         Returns the last state `[S, B, N]` and the outputs `[T, B, Q N]`.
         """
         return fold(self, parameters, state, currents, recurrent)
+
+    def scan_layer(
+        self,
+        parameters: Parameters,
+        state: Tensor,
+        activity: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        recurrent: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `scan`, of what a synapse with weight `[P N, in]` and bias `[P N]` reads, activity `[T, B, in]`."""
+        return self.scan(parameters, state, product(activity, weight, bias), recurrent)
+
+    def run_layer(
+        self,
+        parameters: Parameters,
+        state: Tensor,
+        source: Presynaptic,
+        weight: Tensor,
+        bias: Tensor | None,
+        recurrent: Tensor | None = None,
+    ) -> Trajectory:
+        """As `run`, of what a synapse with weight `[P N, in]` and bias `[P N]` reads."""
+        return self.run(parameters, state, currents(source, weight, bias), recurrent)
 
     def run(
         self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None

@@ -19,10 +19,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from workbench.neurons import lif_scan
+from workbench.neurons import lif_layer, lif_scan
 from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.native import fast_kernels_apply
+from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.surrogate import SurrogateName, slope, spike
-from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Transport
+from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Trajectory, Transport
 
 
 def spread_decays(size: int, low: float, high: float, values: int) -> Tensor:
@@ -58,6 +60,12 @@ class LIF(Cell):
     sharpness: float = 25.0
 
     state_size: ClassVar[int] = 1
+    fuses_layer: ClassVar[bool] = True
+
+    @property
+    def spikes(self) -> bool:
+        """Outputs are spikes."""
+        return True
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return `decay_logit` `[size]` if decays are learned, else `decay` `[size]`."""
@@ -97,12 +105,43 @@ class LIF(Cell):
         self, parameters: Parameters, state: Tensor, currents: Tensor, recurrent: Tensor | None = None
     ) -> LIFTrajectory:
         """As `Cell.run`, with the analytic derivatives."""
-        decay = parameters["decay"].detach()
-        start = state[0].detach()
+        decay, start = parameters["decay"].detach(), state[0].detach()
         weight = None if recurrent is None else recurrent.detach()
         membrane, spikes = lif_scan.forward(self, decay, start, currents.detach(), weight)
-        own = None if weight is None else weight.diagonal().contiguous()
-        return LIFTrajectory(self, decay, start, membrane, spikes, own)
+        return LIFTrajectory(self, decay, start, membrane, spikes, _own(weight))
+
+    def scan_layer(
+        self,
+        parameters: Parameters,
+        state: Tensor,
+        activity: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        recurrent: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `Cell.scan_layer`, in blocks of steps."""
+        if not fast_kernels_apply(weight):
+            return super().scan_layer(parameters, state, activity, weight, bias, recurrent)
+        decay = parameters["decay"]
+        membrane, spikes = lif_layer.scan(self, decay, state[0], activity, weight, bias, recurrent)
+        return membrane[None], spikes
+
+    def run_layer(
+        self,
+        parameters: Parameters,
+        state: Tensor,
+        source: Presynaptic,
+        weight: Tensor,
+        bias: Tensor | None,
+        recurrent: Tensor | None = None,
+    ) -> Trajectory:
+        """As `Cell.run_layer`, in blocks of steps."""
+        if not fast_kernels_apply(weight):
+            return super().run_layer(parameters, state, source, weight, bias, recurrent)
+        decay, start = parameters["decay"].detach(), state[0].detach()
+        among = None if recurrent is None else recurrent.detach()
+        membrane, spikes = lif_layer.forward(self, decay, start, source, weight, bias, among)
+        return LIFTrajectory(self, decay, start, membrane, spikes, _own(among))
 
     def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
         """Return the decays if fixed and no transition depends on data: soft reset, cut gradient, no recurrence."""
@@ -128,6 +167,11 @@ class LIF(Cell):
         """Return r(u), same shape as `membrane`."""
         fired = (membrane >= self.threshold).to(membrane.dtype)
         return membrane * (1.0 - fired) if self.reset == "hard" else membrane - self.threshold * fired
+
+
+def _own(recurrent: Tensor | None) -> Tensor | None:
+    """Return each unit's weight on itself `[N]`."""
+    return None if recurrent is None else recurrent.diagonal().contiguous()
 
 
 @dataclass(frozen=True)
@@ -158,7 +202,7 @@ class LIFTrajectory:
 
     def instantaneous(self, signal: Tensor) -> Tensor:
         """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: the signal times the surrogate slope."""
-        return signal * self._slope(self.membrane)
+        return lif_scan.weighed_by_slope(self.cell, self.membrane, signal)
 
     def linearised(self) -> LinearisedTrajectory:
         """Return the within-unit derivatives of every step."""
@@ -183,13 +227,9 @@ class LIFTrajectory:
 
     def transport(self) -> Transport:
         """Return how eligibility traces are carried from before to after the stretch."""
-        before = torch.cat([self.start[None], self.membrane[:-1]])
-        transition = self.decay * self.cell.pass_through(before)
-        if self.own is not None:
-            transition = transition + self.own * self._slope(before)
-        suffix = torch.ones_like(transition)
-        for t in reversed(range(transition.shape[0] - 1)):
-            torch.mul(suffix[t + 1], transition[t + 1], out=suffix[t])
-        product = suffix[0] * transition[0]
-        decay_drive = (suffix * self.cell.after_reset(before)).sum(0)
-        return Transport(product[None, None], suffix[:, None], {"decay": decay_drive[None]})
+        suffix, product = lif_scan.transport(self.cell, self.decay, self.start, self.membrane, self.own)
+        parameters: dict[str, Tensor] = {}
+        if self.cell.learn_decay:
+            before = torch.cat([self.start[None], self.membrane[:-1]])
+            parameters["decay"] = (suffix * self.cell.after_reset(before)).sum(0)[None]
+        return Transport(product[None, None], suffix[:, None], parameters)

@@ -85,3 +85,17 @@ def leaky_adjoint(decay: Tensor, start: Tensor, out: Tensor, signal: Tensor) -> 
     gradient = linear_scan(decay, signal.flip(0)).flip(0)
     before = torch.cat([start[None], out[:-1]])
     return gradient, decay * gradient[0], (gradient * before).sum(0)
+
+
+def transport(
+    cell: LIF, decay: Tensor, start: Tensor, membrane: Tensor, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """See `lif_scan.transport`."""
+    before = torch.cat([start[None], membrane[:-1]])
+    transition = decay * cell.pass_through(before)
+    if own is not None:
+        transition = transition + own * slope_at(cell, before)
+    suffix = torch.ones_like(transition)
+    for t in reversed(range(len(transition) - 1)):
+        torch.mul(suffix[t + 1], transition[t + 1], out=suffix[t])
+    return suffix, suffix[0] * transition[0]

@@ -6,68 +6,43 @@ Numba kernels on a CPU in float32 or float64; plain torch anywhere else, or when
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from workbench.neurons import lif_reference
+from workbench.neurons.native import buffer, fast_kernels_apply, one_thread, share
 from workbench.neurons.surrogate import SURROGATES
 
 if TYPE_CHECKING:
     from workbench.neurons.lif import LIF
 
-_SMALL = 1 << 15
-"""Elements `[T, B, N]` under which handing half the batch to another thread costs more than it saves."""
-
-
-def fast_kernels_apply(tensor: Tensor) -> bool:
-    """Tell whether the Numba kernels serve this tensor."""
-    forced = os.environ.get("WORKBENCH_KERNELS", "") == "reference"
-    return not forced and tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
-
-
-@cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="lif-scan")
-
-
-def _over_batch(kernel: Callable[..., None], batch: int, elements: int, *arguments: Any) -> None:
-    """Run `kernel(*arguments, first, last)` over slices of the batch, one for each torch thread."""
-    threads = min(torch.get_num_threads(), batch) if elements >= _SMALL else 1
-    edges = [batch * i // threads for i in range(threads + 1)]
-    others = [
-        _workers(threads - 1).submit(kernel, *arguments, first, last) for first, last in pairwise(edges[1:])
-    ]
-    kernel(*arguments, 0, edges[1])
-    for other in others:
-        other.result()
-
 
 def forward(
-    cell: LIF, decay: Tensor, start: Tensor, currents: Tensor, recurrent: Tensor | None
+    cell: LIF,
+    decay: Tensor,
+    start: Tensor,
+    currents: Tensor,
+    recurrent: Tensor | None,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return membranes and spikes, both `[T, B, N]`, without a graph."""
+    """Return membranes and spikes, both `[T, B, N]`, without a graph; `out` is where the kernels write them."""
     if not fast_kernels_apply(currents):
         return lif_reference.forward(cell, decay, start, currents, recurrent)
     from workbench.neurons import kernels
 
     currents = currents.contiguous()
-    membrane, spikes = torch.empty_like(currents), torch.empty_like(currents)
+    shape = currents.shape
+    membrane, spikes = out if out is not None else (buffer(currents, *shape), buffer(currents, *shape))
     head = (decay.contiguous().numpy(), start.contiguous().numpy(), cell.threshold, cell.reset == "hard")
     tail = (membrane.numpy(), spikes.numpy())
     batch, elements = currents.shape[1], currents.numel()
     if recurrent is None:
-        _over_batch(kernels.forward, batch, elements, currents.numpy(), *head, *tail)
+        share(kernels.forward, batch, elements, currents.numpy(), *head, *tail)
     else:
         rows = recurrent.T.contiguous().numpy()
-        _over_batch(kernels.forward_recurrent, batch, elements, currents.numpy(), rows, *head, *tail)
+        share(kernels.forward_recurrent, batch, elements, currents.numpy(), rows, *head, *tail)
     return membrane, spikes
 
 
@@ -79,11 +54,12 @@ def adjoint(
     signal: Tensor,
     own: Tensor | None = None,
     final: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return dE/dI `[T, B, N]`, dE/du_0 `[B, N]` and each sample's decay gradient `[B, N]`.
 
     signal `[T, B, N]` is dE/dy, final `[B, N]` dE/du_T besides. `own` `[N]` is the weight of each unit on itself: the
-    diagonal form of recurrence.
+    diagonal form of recurrence. out: where the kernels write dE/dI.
     """
     if final is None:
         final = torch.zeros_like(start)
@@ -91,10 +67,10 @@ def adjoint(
         return lif_reference.adjoint(cell, decay, start, membrane, signal, own, final)
     from workbench.neurons import kernels
 
-    gradient = torch.empty_like(membrane)
+    gradient = buffer(membrane, *membrane.shape) if out is None else out
     by_start, by_decay = torch.empty_like(final), torch.empty_like(final)
     weight = torch.zeros_like(decay) if own is None else own
-    _over_batch(
+    share(
         kernels.adjoint,
         membrane.shape[1],
         membrane.numel(),
@@ -116,6 +92,7 @@ def recurrent_adjoint(
     signal: Tensor,
     recurrent: Tensor,
     final: Tensor,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `adjoint` with the whole recurrent matrix `[N, N]` (to, from): exact, one matrix product per step."""
     if not fast_kernels_apply(membrane):
@@ -123,12 +100,12 @@ def recurrent_adjoint(
     from workbench.neurons import kernels
 
     signal, start, final = signal.contiguous(), start.contiguous(), final.contiguous()
-    gradient = torch.empty_like(membrane)
+    gradient = buffer(membrane, *membrane.shape) if out is None else out
     by_decay, feedback = torch.zeros_like(final), torch.zeros_like(final)
     arrays = [array.numpy() for array in (membrane, start, signal, final, feedback, decay.contiguous())]
     arguments: tuple[Any, ...] = (*arrays, *_settings(cell), gradient.numpy(), by_decay.numpy())
     rows = gradient.unbind(0)
-    with _one_thread():
+    with one_thread():
         for t in reversed(range(membrane.shape[0])):
             kernels.adjoint_step(t, *arguments)
             torch.mm(rows[t], recurrent, out=feedback)
@@ -137,21 +114,40 @@ def recurrent_adjoint(
     return gradient, by_start, by_decay
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: in small products threads wait for each other longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _settings(cell: LIF) -> tuple[float, bool, bool, int, float]:
     """Return the cell's settings in the order in which the kernels take them."""
     kind = SURROGATES.index(cell.surrogate)
     return cell.threshold, cell.reset == "hard", cell.reset_gradient == "cut", kind, cell.sharpness
+
+
+def weighed_by_slope(cell: LIF, membrane: Tensor, signal: Tensor) -> Tensor:
+    """Return signal times the surrogate slope at the membrane, all `[T, B, N]`."""
+    if not fast_kernels_apply(membrane):
+        return signal * lif_reference.slope_at(cell, membrane)
+    from workbench.neurons import local_kernels
+
+    out = buffer(membrane, *membrane.shape)
+    arrays = (membrane.contiguous().numpy(), signal.contiguous().numpy())
+    threshold, _, _, kind, sharpness = _settings(cell)
+    rest = (threshold, kind, sharpness, out.numpy())
+    share(local_kernels.weigh_by_slope, membrane.shape[1], membrane.numel(), *arrays, *rest)
+    return out
+
+
+def transport(
+    cell: LIF, decay: Tensor, start: Tensor, membrane: Tensor, own: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the product of the transitions after each step `[T, B, N]`, and of all of them `[B, N]`."""
+    if not fast_kernels_apply(membrane):
+        return lif_reference.transport(cell, decay, start, membrane, own)
+    from workbench.neurons import local_kernels
+
+    suffix, product = buffer(membrane, *membrane.shape), torch.empty_like(start)
+    weight = torch.zeros_like(decay) if own is None else own
+    arrays = (array.contiguous().numpy() for array in (membrane, start, decay))
+    results = (weight.contiguous().numpy(), suffix.numpy(), product.numpy())
+    share(local_kernels.transport, membrane.shape[1], membrane.numel(), *arrays, *_settings(cell), *results)
+    return suffix, product
 
 
 class _LIFScan(torch.autograd.Function):
@@ -198,9 +194,9 @@ def leaky_forward(decay: Tensor, start: Tensor, currents: Tensor) -> Tensor:
         return lif_reference.leaky_forward(decay, start, currents)
     from workbench.neurons import kernels
 
-    out = torch.empty(currents.shape, dtype=currents.dtype)
+    out = buffer(currents, *currents.shape)
     arrays = (array.contiguous().numpy() for array in (currents, decay, start))
-    _over_batch(kernels.leaky_forward, currents.shape[1], currents.numel(), *arrays, out.numpy())
+    share(kernels.leaky_forward, currents.shape[1], currents.numel(), *arrays, out.numpy())
     return out
 
 
@@ -210,12 +206,12 @@ def leaky_adjoint(decay: Tensor, start: Tensor, out: Tensor, signal: Tensor) -> 
         return lif_reference.leaky_adjoint(decay, start, out, signal)
     from workbench.neurons import kernels
 
-    gradient = torch.empty(out.shape, dtype=out.dtype)
+    gradient = buffer(out, *out.shape)
     by_start = torch.empty(start.shape, dtype=out.dtype)
     by_decay = torch.empty_like(by_start)
     arrays = (array.contiguous().numpy() for array in (out, start, signal, decay))
     results = (gradient.numpy(), by_start.numpy(), by_decay.numpy())
-    _over_batch(kernels.leaky_adjoint, out.shape[1], out.numel(), *arrays, *results)
+    share(kernels.leaky_adjoint, out.shape[1], out.numel(), *arrays, *results)
     return gradient, by_start, by_decay
 
 
@@ -224,7 +220,14 @@ def leaky_owed(decay: Tensor, signal: Tensor) -> Tensor:
 
     It is the integrator run backwards; `decay` `[N]`.
     """
-    return leaky_forward(decay, torch.zeros_like(signal[0]), signal.flip(0)).flip(0)
+    if not fast_kernels_apply(signal):
+        return lif_reference.leaky_forward(decay, torch.zeros_like(signal[0]), signal.flip(0)).flip(0)
+    from workbench.neurons import local_kernels
+
+    out = buffer(signal, *signal.shape)
+    arrays = (signal.contiguous().numpy(), decay.contiguous().numpy(), out.numpy())
+    share(local_kernels.owed, signal.shape[1], signal.numel(), *arrays)
+    return out
 
 
 class _LeakyScan(torch.autograd.Function):

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from workbench.neurons.lif_scan import _over_batch, fast_kernels_apply
 from workbench.neurons.linear_scan import linear_scan
+from workbench.neurons.native import fast_kernels_apply, share
 
 
 class Gradients(NamedTuple):
@@ -38,7 +38,7 @@ def forward(re: Tensor, im: Tensor, scale: Tensor, start: Tensor, currents: Tens
 
     out = torch.empty(currents.shape, dtype=currents.dtype)
     arrays = (array.contiguous().numpy() for array in (currents, re, im, scale, start))
-    _over_batch(lru_kernels.forward, currents.shape[1], currents.numel(), *arrays, out.numpy())
+    share(lru_kernels.forward, currents.shape[1], currents.numel(), *arrays, out.numpy())
     return out
 
 
@@ -63,7 +63,7 @@ def adjoint(
     by_re, by_im, dot = (torch.empty(start.shape[1:], dtype=out.dtype) for _ in range(3))
     arrays = (array.contiguous().numpy() for array in (out, start, signal, final, re, im))
     results = (array.numpy() for array in (gradient, by_start, by_re, by_im, dot))
-    _over_batch(lru_kernels.adjoint, out.shape[1], out.numel(), *arrays, *results)
+    share(lru_kernels.adjoint, out.shape[1], out.numel(), *arrays, *results)
     by_scale = (dot - re * by_re - im * by_im) / scale
     return Gradients(gradient.mul_(scale.repeat(2)), by_start, by_re, by_im, by_scale)
 

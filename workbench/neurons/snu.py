@@ -57,6 +57,11 @@ class SNU(Cell):
         if self.learn_decay and self.decay <= 0:
             raise ValueError("a learned decay must start above 0: its logit is what is learned")
 
+    @property
+    def spikes(self) -> bool:
+        """Outputs are spikes if the output function is a step."""
+        return self.output_function == "step"
+
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return `threshold` `[size]`, and `decay_logit` if decays are learned, else `decay`."""
         decay = torch.full((size,), self.decay)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from workbench.neurons.lif_scan import _one_thread, _over_batch, fast_kernels_apply
+from workbench.neurons.native import fast_kernels_apply, one_thread, share
 from workbench.neurons.surrogate import SURROGATES
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def forward(
     arguments: tuple[Any, ...] = (*numbers, cell.output_function == "sigmoid", cell.below_zero)
     results = (values.numpy(), outputs.numpy())
     if recurrent is None:
-        _over_batch(snu_kernels.forward, currents.shape[1], currents.numel(), *arguments, *results)
+        share(snu_kernels.forward, currents.shape[1], currents.numel(), *arguments, *results)
         return values, outputs
     output, onto = start[1], recurrent.T
     stepping = (*arguments, *results)
-    with _one_thread():
+    with one_thread():
         for t, (here, fired) in enumerate(zip(values.unbind(0), outputs.unbind(0), strict=True)):
             here.addmm_(output, onto)
             snu_kernels.forward_step(t, *stepping)
@@ -84,7 +84,7 @@ def adjoint(
     weight = torch.zeros_like(decay) if own is None else own
     arrays = (values, outputs, start, signal, final, decay, threshold, weight)
     found = _empty_gradients(values, start)
-    _over_batch(
+    share(
         snu_kernels.adjoint,
         values.shape[1],
         values.numel(),
@@ -119,7 +119,7 @@ def recurrent_adjoint(
     arguments: tuple[Any, ...] = (*(array.contiguous().numpy() for array in arrays), *_settings(cell))
     arguments += (found.currents.numpy(), found.decay.numpy(), found.threshold.numpy())
     rows, signals = found.currents.unbind(0), signal.unbind(0)
-    with _one_thread():
+    with one_thread():
         for t in reversed(range(values.shape[0])):
             snu_kernels.adjoint_step(t, *arguments)
             if t > 0:

@@ -5,125 +5,31 @@ For unit n with transition a_t (per unit and sample: decay, reset) and synapse f
     e_t[n, j] = a_t[n] e_{t-1}[n, j] + b_t[n] x_t[j]           dE/dW[n, j] = sum_t (slope_t[n] L_t[n]) e_t[n, j]
 
 with L_t the learning signal dE/dy_t. Inside a chunk of K steps the sum equals (adjoint scan of L) times x, one matrix
-product, plus (adjoint at the chunk's start) times the trace carried in. The trace is carried once per chunk:
-
-    e_end = (prod a) e_start + sum_t (prod of later a) b_t x_t
-
-in one of two equal forms: *synaptic*, `[S, B, N, in]`, for transitions that depend on the data or differ in every unit;
-*presynaptic*, `[D, B, in]`, one trace for each of D distinct constant decays. Derivation: design notes of the project;
-for K = 1 it is the recursion of OSTL (Bohnstingl et al. 2022) and e-prop (Bellec et al. 2020) in diagonal form.
+product, plus (adjoint at the chunk's start) times the trace carried in; the trace is carried once per chunk, in one of
+the two forms of `traces.py`. Derivation: design notes of the project; for K = 1 it is the recursion of OSTL (Bohnstingl
+et al. 2022) and e-prop (Bellec et al. 2020) in diagonal form.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from workbench.backbones.network import Layer
-from workbench.neurons.trajectory import Adjoint, Trajectory
+from workbench.neurons.presynaptic import Presynaptic, weight_gradient
+from workbench.neurons.trajectory import Adjoint, Trajectory, Transport
+from workbench.rules.traces import PresynapticTrace, SynapticTrace
 
-
-@dataclass
-class PresynapticTrace:
-    """Traces `[D, B, in]` of one synapse for D distinct decays; `group` `[N]` tells each unit's."""
-
-    decays: Tensor
-    group: Tensor
-    trace: Tensor
-
-    @staticmethod
-    def zero(decay: Tensor, source: Tensor) -> PresynapticTrace:
-        """Return an empty trace for units with `decay` `[N]` of presynaptic activity `[K, B, in]`."""
-        decays, group = torch.unique(decay, return_inverse=True)
-        return PresynapticTrace(decays, group, source.new_zeros(decays.numel(), *source.shape[1:]))
-
-    def credit(self, owed: Tensor) -> Tensor:
-        """Return sum_b owed[b, n] e[group(n), b, :], `[N, in]`, for `owed` `[1, B, N]`."""
-        if self.decays.numel() == 1:
-            return owed[0].T @ self.trace[0]
-        result = owed.new_empty(owed.shape[2], self.trace.shape[2])
-        by_unit = owed[0].T
-        for index, trace in enumerate(self.trace):
-            members = (self.group == index).nonzero()[:, 0]
-            result[members] = by_unit[members] @ trace
-        return result
-
-    def advance(self, activity: Tensor) -> None:
-        """Carry the traces over `activity` `[K, B, in]`."""
-        steps = activity.shape[0]
-        exponents = torch.arange(steps, -1, -1, device=activity.device)
-        powers = self.decays[:, None] ** exponents
-        fresh = (powers[:, 1:] @ activity.flatten(1)).reshape(self.trace.shape)
-        self.trace = self.trace.mul_(powers[:, :1, None]).add_(fresh)
-
-
-@dataclass
-class SynapticTrace:
-    """Traces `[S, B, P N, in]` of one synapse; until the first `advance` they are zero and the memory is not filled.
-
-    holomorphic: state and currents are Re and Im of complex numbers in pairs, dz/dI_im = i dz/dI_re, and the traces are
-    those of the real currents alone, `[S, B, N, in]`.
-    """
-
-    trace: Tensor
-    holomorphic: bool = False
-    begun: bool = False
-
-    @staticmethod
-    def empty(layer: Layer, states: int, source: Tensor) -> SynapticTrace:
-        """Return a trace of `states` state variables of the layer for presynaptic activity `[K, B, in]`."""
-        holomorphic = layer.cell.holomorphic
-        rows = layer.units if holomorphic else layer.cell.current_size * layer.units
-        return SynapticTrace(source.new_empty(states, source.shape[1], rows, source.shape[2]), holomorphic)
-
-    def credit(self, owed: Tensor) -> Tensor:
-        """Return sum_{s,b} owed[s, b, n] e[s, b, n, :], `[P N, in]`, for `owed` `[S, B, N]`."""
-        if self.holomorphic:
-            turned = torch.stack([owed[1::2], -owed[0::2]], dim=1).reshape(owed.shape)
-            return torch.cat([self._credit(owed), self._credit(turned)])
-        return self._credit(_tiled(owed, self.trace))
-
-    def _credit(self, owed: Tensor) -> Tensor:
-        states, batch, units = owed.shape
-        rows = owed.permute(2, 0, 1).reshape(units, 1, states * batch)
-        columns = self.trace.permute(2, 0, 1, 3).reshape(units, states * batch, self.trace.shape[3])
-        return (rows @ columns)[:, 0]
-
-    def advance(self, product: Tensor, drive: Tensor, activity: Tensor) -> None:
-        """Carry the traces: `product` `[S, S, B, N]`, `drive` `[K, S, B, P N]`, `activity` `[K, B, in]`."""
-        states, inputs = product.shape[0], activity.transpose(0, 1)
-        drive = drive[..., : self.trace.shape[2]]
-        if not self.begun:
-            self.begun = True
-            for s in range(states):
-                torch.bmm(drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
-            return
-        product = _tiled(product, self.trace)
-        if states == 1:
-            self.trace.mul_(product[0, 0, ..., None])
-        else:
-            self.trace = torch.einsum("rsbn,sbnj->rbnj", product, self.trace)
-        for s in range(states):
-            torch.baddbmm(self.trace[s], drive[:, s].permute(1, 2, 0), inputs, out=self.trace[s])
-
-
-def _tiled(values: Tensor, trace: Tensor) -> Tensor:
-    """Return `[..., N]` once for each of the P blocks of currents of a trace `[S, B, P N, in]`."""
-    blocks = trace.shape[2] // values.shape[-1]
-    return values if blocks == 1 else values.repeat(*[1] * (values.dim() - 1), blocks)
-
-
-Sources = dict[str, tuple[Tensor, Tensor]]
+Sources = dict[str, tuple[Tensor, Presynaptic]]
 """By name: the parameter of a synapse and the presynaptic activity `[K, B, in]` that it carries."""
 
 
-def sources_of(layer: Layer, activity: Tensor, before: Tensor | None) -> Sources:
+def sources_of(layer: Layer, activity: Presynaptic, before: Presynaptic | None) -> Sources:
     """Return the layer's synapses: feed-forward, bias (activity one) and recurrent, as far as there are any."""
     sources = {"synapse": (layer.synapse.weight, activity)}
     if layer.synapse.bias is not None:
-        sources["bias"] = (layer.synapse.bias, activity.new_ones(*activity.shape[:2], 1))
+        ones = activity.like.new_ones(*activity.shape[:2], 1)
+        sources["bias"] = (layer.synapse.bias, Presynaptic(ones.shape, ones, None, activity.like))
     recurrent = layer.recurrent_weight()
     if recurrent is not None:
         assert before is not None
@@ -155,13 +61,19 @@ class LayerEligibility:
     def __init__(self, layer: Layer, *, presynaptic: bool = True) -> None:
         """`presynaptic`: whether the presynaptic form may be taken; not if the trajectories are filtered."""
         self.layer = layer
-        self.presynaptic = presynaptic
+        self.groups = presynaptic_groups(layer) if presynaptic else None
         self.traces: dict[str, PresynapticTrace | SynapticTrace] = {}
         self.parameter_traces: dict[str, Tensor] = {}
         self.learned = learned_parameters(layer)
 
     def accumulate(
-        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+        self,
+        trajectory: Trajectory,
+        signal: Tensor,
+        activity: Presynaptic,
+        before: Presynaptic | None,
+        *,
+        last: bool,
     ) -> None:
         """Add the chunk's gradients to `.grad` of the layer's parameters.
 
@@ -169,15 +81,41 @@ class LayerEligibility:
         step earlier (recurrent synapse), or None. last: nothing follows, so no trace needs to be carried on.
         """
         adjoint = trajectory.adjoint(signal)
-        sources = sources_of(self.layer, activity, before)
-        for name, (parameter, source) in sources.items():
-            gradient = adjoint.currents.flatten(0, 1).T @ source.flatten(0, 1)
-            if name in self.traces:
-                gradient += self.traces[name].credit(adjoint.state)
-            add_gradient(parameter, gradient)
+        transport = None if last else self._transport(trajectory)
+        for name, (parameter, source) in sources_of(self.layer, activity, before).items():
+            gradient = weight_gradient(source, adjoint.currents)
+            credit = self._credit(name, adjoint.state, transport, source, last=last)
+            add_gradient(parameter, gradient if credit is None else gradient.add_(credit))
         self._accumulate_cell(adjoint)
-        if not last:
-            self._carry(trajectory, adjoint, sources)
+        if transport is not None:
+            for name in self.learned:
+                drive = transport.parameters[name]
+                carried = self.parameter_traces.get(name, torch.zeros_like(drive))
+                self.parameter_traces[name] = (transport.product * carried).sum(1) + drive
+
+    def _transport(self, trajectory: Trajectory) -> Transport | None:
+        """Return how the chunk carries traces; None if presynaptic traces are all there is to carry."""
+        return trajectory.transport() if self.learned or self.groups is None else None
+
+    def _credit(
+        self, name: str, owed: Tensor, transport: Transport | None, source: Presynaptic, *, last: bool
+    ) -> Tensor | None:
+        """Return what earlier chunks contribute to a gradient, and carry the trace over this chunk unless it is last."""
+        trace = self.traces.get(name)
+        if last:
+            return None if trace is None else trace.credit(owed)
+        if self.groups is None:
+            synaptic = trace if isinstance(trace, SynapticTrace) else SynapticTrace.empty(self.layer)
+            self.traces[name] = synaptic
+            assert transport is not None
+            return synaptic.carry(owed, transport, source)
+        credit = None if trace is None else trace.credit(owed)
+        if not isinstance(trace, PresynapticTrace):
+            decays, group = self.groups
+            zero = source.like.new_zeros(decays.numel(), *source.shape[1:])
+            self.traces[name] = trace = PresynapticTrace(decays, group, zero)
+        trace.advance(source)
+        return credit
 
     def _accumulate_cell(self, adjoint: Adjoint) -> None:
         """Bring the gradients of the cell's constrained parameters back to the stored ones."""
@@ -188,36 +126,10 @@ class LayerEligibility:
             gradients[name] = gradients[name] + (adjoint.state * trace).sum((0, 1))
         accumulate_cell_parameters(self.layer, gradients)
 
-    def _carry(self, trajectory: Trajectory, adjoint: Adjoint, sources: Sources) -> None:
-        for name, (_, source) in sources.items():
-            if name not in self.traces:
-                self.traces[name] = self._new_trace(adjoint.state, source)
-        presynaptic = all(isinstance(trace, PresynapticTrace) for trace in self.traces.values())
-        transport = trajectory.transport() if self.learned or not presynaptic else None
-        for name, (_, source) in sources.items():
-            trace = self.traces[name]
-            if isinstance(trace, PresynapticTrace):
-                trace.advance(source)
-            else:
-                assert transport is not None
-                trace.advance(transport.product, transport.drive, source)
-        if transport is not None:
-            for name in self.learned:
-                drive = transport.parameters[name]
-                carried = self.parameter_traces.get(name, torch.zeros_like(drive))
-                self.parameter_traces[name] = (transport.product * carried).sum(1) + drive
-
-    def _new_trace(self, state: Tensor, source: Tensor) -> PresynapticTrace | SynapticTrace:
-        """Return an empty trace of the layer for one source of presynaptic activity."""
-        groups = presynaptic_groups(self.layer) if self.presynaptic else None
-        if groups is None:
-            return SynapticTrace.empty(self.layer, len(state), source)
-        decays, group = groups
-        return PresynapticTrace(decays, group, source.new_zeros(decays.numel(), *source.shape[1:]))
-
     def bytes(self) -> int:
         """Bytes that the carried traces occupy now."""
-        tensors = [trace.trace for trace in self.traces.values()] + list(self.parameter_traces.values())
+        traces = [trace.trace for trace in self.traces.values() if trace.trace is not None]
+        tensors = traces + list(self.parameter_traces.values())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

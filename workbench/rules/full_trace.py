@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from workbench.backbones.network import Layer
+from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.trajectory import LinearisedTrajectory, Trajectory
 from workbench.rules.eligibility import (
     accumulate_cell_parameters,
@@ -91,14 +92,20 @@ class FullCredit:
 
     @torch.no_grad()
     def accumulate(
-        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+        self,
+        trajectory: Trajectory,
+        signal: Tensor,
+        activity: Presynaptic,
+        before: Presynaptic | None,
+        *,
+        last: bool,
     ) -> None:
         """Add the chunk's gradients to `.grad`; see `LayerEligibility.accumulate`."""
         assert before is not None
         record = trajectory.linearised()
         currents, owed, by_parameter = self._adjoint(record, trajectory, signal)
         sources = sources_of(self.layer, activity, before)
-        joined = torch.cat([source for _, source in sources.values()], dim=2)
+        joined = torch.cat([source.rows().view(source.shape) for _, source in sources.values()], dim=2)
         gradient = currents.flatten(0, 1).T @ joined.flatten(0, 1)
         if self.trace is not None:
             gradient += torch.einsum("bv,bvij->ij", owed, self.trace)

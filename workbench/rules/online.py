@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer, Network
 from workbench.cost.measure import storage_bytes
+from workbench.neurons.presynaptic import Presynaptic, presynaptic
 from workbench.neurons.trajectory import Trajectory, held_by
 from workbench.plugin import MemoryCost, SequenceBatch, StepResult
 from workbench.rules.eligibility import LayerEligibility
@@ -57,7 +58,13 @@ class Credit(Protocol):
     """How one layer turns learning signals into gradients, with what it carries from chunk to chunk."""
 
     def accumulate(
-        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+        self,
+        trajectory: Trajectory,
+        signal: Tensor,
+        activity: Presynaptic,
+        before: Presynaptic | None,
+        *,
+        last: bool,
     ) -> None:
         """Add the chunk's gradients to `.grad` of the layer's parameters and carry what is needed on."""
         ...
@@ -124,7 +131,7 @@ class OnlinePass:
             scored = None if batch.scored is None else batch.scored[first:last].to(weight.dtype)
             wanted = goal if len(goal) == 1 else goal[first:last]
             chosen = None if self.chosen is None else self.chosen[first:last]
-            inputs = batch.inputs[first:last].to(weight.dtype)
+            inputs = batch.inputs[first:last]
             loss, outputs = self._chunk(inputs, wanted, batch, scored, chosen, scale, last == steps)
             total += loss
             summed += outputs.sum(0) if scored is None else (outputs * scored[..., None]).sum(0)
@@ -146,15 +153,17 @@ class OnlinePass:
     ) -> tuple[Tensor, Tensor]:
         """Run one chunk and learn from it; returns the summed loss and the readout `[K, B, C]`."""
         activity = inputs
-        activities: list[Tensor] = []
-        before: list[Tensor | None] = []
+        read: list[Presynaptic] = []
+        before: list[Presynaptic | None] = []
         trajectories: list[Trajectory] = []
         for index, layer in enumerate(self.network.layers):
             if layer is self.network.readout:
                 activity = self.network.readout_input([trajectory.outputs for trajectory in trajectories])
-            trajectory = layer.run(activity, self.states[index])
-            activities.append(activity)
-            before.append(layer.one_step_earlier(self.states[index], trajectory.outputs))
+            source = presynaptic(activity, layer.synapse.weight)
+            trajectory = layer.run(source, self.states[index])
+            earlier = layer.one_step_earlier(self.states[index], trajectory.outputs)
+            read.append(source)
+            before.append(None if earlier is None else presynaptic(earlier, earlier))
             trajectories.append(trajectory)
             activity = trajectory.outputs
         loss, error = step_errors(activity, goal, batch, scored)
@@ -168,8 +177,8 @@ class OnlinePass:
             trajectory, signal = trajectories[index], error
             if index < len(signals):
                 trajectory, signal = self._filtered(trajectory, signals[index])
-            credit.accumulate(trajectory, signal, activities[index], before[index], last=last)
-        self._note_peak(activities, before, trajectories, error)
+            credit.accumulate(trajectory, signal, read[index], before[index], last=last)
+        self._note_peak([*read, *before], trajectories, error)
         # A copy, so that the chunk's buffers are free before the next chunk allocates its own.
         self.states = [trajectory.state.clone() for trajectory in trajectories]
         return loss, activity
@@ -184,17 +193,16 @@ class OnlinePass:
         return trajectory, parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def _note_peak(
-        self,
-        activities: list[Tensor],
-        before: list[Tensor | None],
-        trajectories: list[Trajectory],
-        error: Tensor,
+        self, read: list[Presynaptic | None], trajectories: list[Trajectory], error: Tensor
     ) -> None:
         """Keep the largest chunk seen, bytes: what is alive now, just before it is let go."""
-        held = [*activities, error, *self.states, *(tensor for tensor in before if tensor is not None)]
+        inputs, *others = read
+        assert inputs is not None and inputs.activity is not None
+        held = [error, *self.states, *inputs.held_as_bits()]
+        held += [tensor for source in others if source is not None for tensor in source.held()]
         held += [tensor for trajectory in trajectories for tensor in held_by(trajectory)]
-        cost = MemoryCost(
-            activations=storage_bytes(held), traces=sum(credit.bytes() for credit in self.credits)
-        )
+        # The input is a view of the whole batch's data, of which a chunk is needed.
+        activations = storage_bytes(held) + inputs.activity.numel() * inputs.activity.element_size()
+        cost = MemoryCost(activations=activations, traces=sum(credit.bytes() for credit in self.credits))
         if cost.total > self.peak.total:
             self.peak = cost

@@ -15,15 +15,16 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer
 from workbench.neurons import lif_scan
+from workbench.neurons.presynaptic import Presynaptic, weight_gradient
 from workbench.neurons.trajectory import Trajectory
 from workbench.rules.eligibility import (
     LayerEligibility,
-    PresynapticTrace,
     accumulate_cell_parameters,
     add_gradient,
     sources_of,
 )
 from workbench.rules.online import Credit
+from workbench.rules.traces import PresynapticTrace
 
 
 class PresynapticCredit:
@@ -38,14 +39,20 @@ class PresynapticCredit:
             self.decay = decay.repeat(layer.synapse.out_features // len(decay))
 
     def accumulate(
-        self, trajectory: Trajectory, signal: Tensor, activity: Tensor, before: Tensor | None, *, last: bool
+        self,
+        trajectory: Trajectory,
+        signal: Tensor,
+        activity: Presynaptic,
+        before: Presynaptic | None,
+        *,
+        last: bool,
     ) -> None:
         """Add the chunk's gradients to `.grad`; see `LayerEligibility.accumulate`."""
         gradient = trajectory.instantaneous(signal)
         if self.decay is not None:
             gradient = lif_scan.leaky_owed(self.decay, gradient)
         for name, (parameter, source) in sources_of(self.layer, activity, before).items():
-            total = gradient.flatten(0, 1).T @ source.flatten(0, 1)
+            total = weight_gradient(source, gradient)
             if self.decay is not None:
                 if name in self.traces:
                     total += self.traces[name].credit((self.decay * gradient[0])[None])

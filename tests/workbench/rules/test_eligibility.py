@@ -9,6 +9,7 @@ from torch.nn import functional
 from workbench.backbones.lif import LIFBackbone, LIFConfig
 from workbench.neurons.cell import Cell
 from workbench.neurons.lif import LIF
+from workbench.neurons.presynaptic import presynaptic
 from workbench.neurons.surrogate import SURROGATES
 from workbench.rules.eligibility import LayerEligibility
 from workbench.rules.full_trace import full_trace_gradients
@@ -47,14 +48,13 @@ def stream(layer, activity, signal, chunk):
     state = layer.initial_state(BATCH, activity)
     eligibility = LayerEligibility(layer)
     for first, last in stretches(STEPS, chunk):
-        trajectory = layer.run(activity[first:last], state)
+        source = presynaptic(activity[first:last], activity)
+        trajectory = layer.run(source, state)
         before = None
         if layer.recurrent is not None:
             earlier = layer.cell.output({}, state)
-            before = torch.cat([earlier[None], trajectory.outputs[:-1]])
-        eligibility.accumulate(
-            trajectory, signal[first:last], activity[first:last], before, last=last == STEPS
-        )
+            before = presynaptic(torch.cat([earlier[None], trajectory.outputs[:-1]]), activity)
+        eligibility.accumulate(trajectory, signal[first:last], source, before, last=last == STEPS)
         state = trajectory.state
     return eligibility
 

@@ -8,6 +8,7 @@ from fixtures.backbones import build
 from test_eligibility import StepOnly
 from torch.nn import functional
 
+from workbench.neurons.presynaptic import presynaptic
 from workbench.plugin import SequenceBatch
 from workbench.rules.eligibility import LayerEligibility
 from workbench.rules.online import OnlinePass, stretches
@@ -120,8 +121,9 @@ def test_traces_with_the_true_signal_equal_bptt_in_deep_networks(name, chunk):
         eligibility = LayerEligibility(layer)
         for first, last in stretches(STEPS, chunk):
             stretch = slice(first, last)
-            trajectory = layer.run(activity[stretch], state)
-            eligibility.accumulate(trajectory, signal[stretch], activity[stretch], None, last=last == STEPS)
+            source = presynaptic(activity[stretch], activity)
+            trajectory = layer.run(source, state)
+            eligibility.accumulate(trajectory, signal[stretch], source, None, last=last == STEPS)
             state = trajectory.state
     assert_equal(network, gradients, 1e-10)
 
@@ -153,7 +155,7 @@ def test_trajectories_tell_what_they_hold():
     for name in ("lif", "snu", "lru"):
         layer = build(name).layers[0]
         activity = data().inputs
-        trajectory = layer.run(activity, layer.initial_state(BATCH, activity))
+        trajectory = layer.run(presynaptic(activity, activity), layer.initial_state(BATCH, activity))
         fields = {field.name for field in dataclasses.fields(trajectory)}
         assert {"start", "outputs"} <= fields
         held = held_by(trajectory)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from workbench.errors import ConfigurationError
+from workbench.neurons.presynaptic import presynaptic
 from workbench.rules.eligibility import LayerEligibility
 from workbench.rules.full_trace import FullCredit
 from workbench.rules.presynaptic import PresynapticCredit
@@ -116,14 +117,18 @@ def _by_projected_inputs(made, present, sites, by_name):
 
 def _by_projected_traces(made, present, sites, by_name, monkeypatch):
     """Let every layer's traces be made of projected activity; forward pass and errors see it as it is."""
+
+    def projected(source, matrix):
+        return presynaptic(source.rows().view(source.shape) @ matrix, matrix)
+
     for kind in (LayerEligibility, PresynapticCredit, FullCredit):
         original = kind.accumulate
 
         def accumulate(self, trajectory, signal, activity, before, *, last, original=original):
             mine = {site.recurrent: by_name[site.name] for site in sites if site.layer is self.layer}
             if before is not None:
-                before = before @ mine[True]
-            original(self, trajectory, signal, activity @ mine[False], before, last=last)
+                before = projected(before, mine[True])
+            original(self, trajectory, signal, projected(activity, mine[False]), before, last=last)
 
         monkeypatch.setattr(kind, "accumulate", accumulate)
     made.train_step(present)
