@@ -3,11 +3,11 @@
     python -m benchmarks.streaming --learner osttp,ostl --optimiser adam,sgd --json streaming.json
     python -m benchmarks.streaming --learner osttp --profile
 
-Made-up spikes stream through `update=step` in sequences of `--steps` steps; the optimiser is the one that the trainer
-builds. A step runs the network forward, learns and updates. Told are the sustained steps a second over `--seconds` and
-the latency of one step: the time between two updates, the start of a new sequence included. Target: 2,000 steps a
-second. `--profile` tells where the time of a step goes: parts by stopwatch, and torch's operators by torch.profiler
-(Numba kernels are no operators).
+Made-up spikes stream through `update=step` in sequences of `--steps` steps and random classes; the optimiser is the one
+that the trainer builds. A step runs the network forward, learns and updates. Told are the sustained steps a second over
+`--seconds` and the latency of one step: the time between two updates, the start of a new sequence included. Target:
+2,000 steps a second. `--profile` tells where the time of a step goes: parts by stopwatch, and torch's operators by
+torch.profiler (Numba kernels are no operators).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from typing import Any
 from unittest.mock import patch
 
@@ -47,6 +48,8 @@ from workbench.randomness import RandomStreams
 TARGET = 2000.0
 """Steps a second."""
 OPTIMISERS = ("adam", "sgd")
+SEQUENCES = 32
+"""Different sequences, streamed in turn."""
 TOP = 12
 
 
@@ -79,7 +82,8 @@ class Stream:
         self.rule.setup(self.network, RuleContext(RandomStreams(config.seed), sizes.classes, self._update))
         rule_config: Any = self.rule.config
         self.optimiser = build_optimiser(rule_config, self.rule.parameter_groups())
-        self.batch = SequenceBatch(*spikes(sizes))
+        # Many sequences of different classes: one alone would be learned until its errors underflow.
+        self.batches = cycle([SequenceBatch(*spikes(sizes, seed)) for seed in range(SEQUENCES)])
         self.stamps: list[float] = []
 
     def _update(self) -> None:
@@ -88,8 +92,8 @@ class Stream:
         self.stamps.append(self.clock())
 
     def sequence(self) -> None:
-        """Learn from one sequence."""
-        self.rule.train_step(self.batch)
+        """Learn from the next sequence."""
+        self.rule.train_step(next(self.batches))
 
     def sustain(self, seconds: float) -> list[float]:
         """Learn from whole sequences for at least `seconds`; returns the time of each step, seconds."""
@@ -110,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument(
         "--batch", type=positive, default=1, help="streams side by side (default: %(default)s)"
     )
-    parse.add_argument("--steps", type=positive, default=1000, help="steps a sequence (default: %(default)s)")
+    parse.add_argument("--steps", type=positive, default=100, help="steps a sequence (default: %(default)s)")
     parse.add_argument(
         "--seconds",
         type=float,
