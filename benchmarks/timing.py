@@ -80,10 +80,10 @@ def interleave(
     limits = {variant.name: rounds if variant.rounds is None else variant.rounds for variant in variants}
     for variant in variants:
         # A variant with few rounds is a slow one: once is enough.
-        for _ in range(warm_up if variant.rounds is None else 1):
-            if _timed(variant.run, clock) > patience and variant is not variants[0]:
-                limits[variant.name] = min(limits[variant.name], FEW_ROUNDS)
-                break
+        times = [_timed(variant.run, clock) for _ in range(warm_up if variant.rounds is None else 1)]
+        # The least, since a first run may compile.
+        if min(times, default=0.0) > patience and variant is not variants[0]:
+            limits[variant.name] = min(limits[variant.name], FEW_ROUNDS)
     for number in range(rounds):
         present = [v for v in variants if number < limits[v.name]]
         seconds = {v.name: _timed(v.run, clock) for v in (present if number % 2 == 0 else present[::-1])}

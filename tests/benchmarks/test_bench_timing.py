@@ -71,11 +71,9 @@ def test_a_variant_that_takes_too_long_takes_part_in_few_rounds() -> None:
     work = Work()
     reference = work.taking("loop", iter([60.0] * 9))
     slow = work.taking("slow", iter([50.0] * 9))
-    fast = work.taking("fast", iter([1.0] * 9))
-    timings = interleave([reference, slow, fast], rounds=5, warm_up=2, clock=work.clock, patience=10.0)
+    compiled = work.taking("compiled", iter([50.0] + [1.0] * 9))
+    timings = interleave([reference, slow, compiled], rounds=5, warm_up=2, clock=work.clock, patience=10.0)
     assert [len(timing.ratios) for timing in timings] == [5, 3, 5]
-    # Once is enough to see that it is slow.
-    assert work.calls.count("slow") == 1 + 3
 
 
 def test_ratios_to_another_variant_are_taken_within_rounds_too() -> None:
