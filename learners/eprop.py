@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from workbench.backbones.network import Network
+    from workbench.backbones.network import Layer, Network
     from workbench.rules.online import Chunk, Signal
 else:
     torch = lazy_module("torch")
@@ -88,6 +88,7 @@ class EProp(Rule):
 
     def forward(self, batch: SequenceBatch) -> StepResult:
         """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
+        from workbench.cost.memory import eligibility_traces
         from workbench.rules.credits import eligibility
         from workbench.rules.online import OnlinePass
         from workbench.rules.signals import readout_leak
@@ -102,8 +103,18 @@ class EProp(Rule):
             leak=leak,
             reduction=self.config.reduction,
         )
-        result, self._peak = stream(self, batch, online)
+        filtered, size = self._filtered(), batch.inputs.shape[1]
+        result, self._peak = stream(
+            self,
+            batch,
+            online,
+            lambda: eligibility_traces(self.network, size, carried=True, filtered=filtered),
+        )
         return result
+
+    def _filtered(self) -> list[Layer]:
+        """Return the layers whose traces are filtered by the readout's leak, if it has one."""
+        return self.network.layers[:-1] if self.config.readout_filter else []
 
     def signal(self, chunk: Chunk) -> list[Signal]:
         """Return L_t = B_l e_t `[K, B, N]` per hidden layer, e_t the readout's error."""
@@ -162,7 +173,7 @@ class EProp(Rule):
             self.config,
             steps,
             batch,
-            filtered=self.network.layers[:-1] if self.config.readout_filter else (),
+            filtered=self._filtered(),
         ) + MemoryCost(other=other)
 
     def live_memory(self) -> MemoryCost:

@@ -57,6 +57,7 @@ class OSTL(Rule):
 
     def forward(self, batch: SequenceBatch) -> StepResult:
         """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
+        from workbench.cost.memory import eligibility_traces
         from workbench.rules.credits import eligibility, read_by_readout
         from workbench.rules.online import OnlinePass
         from workbench.rules.signals import readout_leak, spatial_signals
@@ -71,7 +72,13 @@ class OSTL(Rule):
             leak=leak,
             reduction=self.config.reduction,
         )
-        result, self._peak = stream(self, batch, online)
+        full, size = self.config.traces == "full", batch.inputs.shape[1]
+        result, self._peak = stream(
+            self,
+            batch,
+            online,
+            None if full else lambda: eligibility_traces(self.network, size, carried=True, filtered=read),
+        )
         return result
 
     def memory(self, steps: int, batch: int) -> MemoryCost:

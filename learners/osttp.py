@@ -80,11 +80,14 @@ class OSTTP(Rule):
 
     def forward(self, batch: SequenceBatch) -> StepResult:
         """Add the batch's gradients to `.grad` (or update at every step); returns loss and scores without a graph."""
+        from workbench.cost.memory import eligibility_traces
         from workbench.rules.online import OnlinePass
         from workbench.rules.streaming import stream
 
+        online = OnlinePass(self.network, self.signal, reduction=self.config.reduction)
+        size = batch.inputs.shape[1]
         result, self._peak = stream(
-            self, batch, OnlinePass(self.network, self.signal, reduction=self.config.reduction)
+            self, batch, online, lambda: eligibility_traces(self.network, size, carried=True)
         )
         return result
 

@@ -56,9 +56,9 @@ class OTTT(Rule):
 
     def memory(self, steps: int, batch: int) -> MemoryCost:
         """See `Rule.memory`."""
-        from workbench.cost.memory import chunk_activations, leak_traces, trained_cost
+        from workbench.cost.memory import chunk_activations, chunk_length, leak_traces, trained_cost
 
-        chunk = min(self.config.steps_at_once, steps)
+        chunk = chunk_length(self.network, self.config, steps, batch)
         return trained_cost(self.network, self.config.optimiser, self.config.momentum) + MemoryCost(
             activations=chunk_activations(self.network, chunk, batch),
             traces=leak_traces(self.network, batch, carried=chunk < steps),

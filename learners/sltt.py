@@ -40,8 +40,8 @@ class SLTTConfig(OnlineConfig):
     """Settings of SLTT and SLTT-K."""
 
     lr: float = Field(3e-3, gt=0, description="learning rate at the start of each task")
-    chunk: int = Field(
-        10, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
+    chunk: int | None = Field(
+        16, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
     )
     steps: int | None = Field(
         None, ge=1, description="SLTT-K: learn from this many random steps of each batch; none for all"
@@ -104,9 +104,9 @@ class SLTT(Rule):
 
     def memory(self, steps: int, batch: int) -> MemoryCost:
         """See `Rule.memory`."""
-        from workbench.cost.memory import chunk_activations, trained_cost
+        from workbench.cost.memory import chunk_activations, chunk_length, trained_cost
 
-        chunk = min(self.config.steps_at_once, steps)
+        chunk = chunk_length(self.network, self.config, steps, batch)
         return trained_cost(self.network, self.config.optimiser, self.config.momentum) + MemoryCost(
             activations=chunk_activations(self.network, chunk, batch),
             other=torch.tensor(self._batches).element_size(),

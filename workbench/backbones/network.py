@@ -126,7 +126,7 @@ class Layer(nn.Module):
         return currents
 
     def _read_by_plain_synapse(self, inputs: Tensor) -> bool:
-        """Tell whether the synapse is weights, bias and nothing else (no other module, no hook), and the input moves."""
+        """Tell whether the synapse is weights and bias and nothing else (no other module, no hook), and inputs move."""
         plain = type(self.synapse) is nn.Linear
         hooked = self.synapse._forward_hooks or self.synapse._forward_pre_hooks
         return plain and not hooked and (len(inputs) == 1 or inputs.stride(0) != 0)

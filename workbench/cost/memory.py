@@ -5,7 +5,8 @@ T steps, batch B, layer l with m_l inputs and n_l units, C classes, w bytes a nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -17,6 +18,9 @@ from workbench.plugin import MemoryCost
 from workbench.rules.eligibility import learned_parameters, presynaptic_groups
 from workbench.rules.settings import OnlineConfig
 from workbench.rules.signals import readout_leak
+
+SHORTEST = 25
+"""Steps of a chunk with traces too small to matter."""
 
 
 def word(network: Network) -> int:
@@ -32,17 +36,17 @@ def trained_cost(network: Network, optimiser: str, momentum: float) -> MemoryCos
 
 
 def bptt_activations(network: Network, steps: int, batch: int, *, loss_per_step: bool) -> int:
-    """What autograd keeps: T B (a m_1 + w C [+ w C] + sum of what is kept of each layer) + w B sum S_l n_l + w sum p_l n_l.
+    """What autograd keeps: T B (a m_1 + w C [+ w C] + bytes of each hidden layer) + w B sum S_l n_l + w sum p_l n_l.
 
-    The input as data are stored, a bytes a number; the readout, and its log-probabilities if the loss is taken at every
-    step; of each hidden layer the k_l numbers that its cell keeps of a unit (its membrane, say) and its outputs, as bits
-    if they are spikes; each layer's first state, and p_l numbers a unit of its trained cell parameters. Where no kernel
-    serves, or the rows T B are few, spikes are kept as numbers.
+    The input as data are stored, a bytes a number; the readout, and its log-probabilities if the loss is taken at
+    every step; of each hidden layer the k_l numbers that its cell keeps of a unit (its membrane, say) and its outputs,
+    as bits if they are spikes; each layer's first state, and p_l numbers a unit of its trained cell parameters. Where
+    no kernel serves, or the rows T B are few, spikes are kept as numbers.
     """
     layers = network.layers
     bits = _as_bits(network, steps * batch)
     per_step = _read(layers[0].inputs, network.input_bytes, bits=bits and network.input_bytes == 1)
-    for layer, above in zip(layers, layers[1:], strict=False):
+    for layer, above in pairwise(layers):
         per_step += word(network) * _kept(layer)
         side_by_side = network.reads_all and above is network.readout
         spiking = _all_spike(network, bits) if side_by_side else bits and layer.cell.spikes
@@ -83,16 +87,17 @@ def _keeps_outputs(layer: Layer) -> bool:
 def chunk_activations(network: Network, chunk: int, batch: int) -> int:
     """What an online pass holds of K steps: K B (a m_1 + w sum of (k_l + Q_l [+ Q_l]) n_l + 2 w C) + w B sum S_l n_l.
 
-    The chunk's input, a bytes a number, and bits of all that is mostly silent; outputs (Q_l a unit) of each hidden layer and the k_l numbers that its cell keeps, its outputs
-    one step earlier for a recurrent synapse, all outputs side by side if the readout reads several layers (their widths
-    more), the readout and its error, and each layer's state handed over; besides, for one layer at a time, the p_l
-    numbers a unit of its trained cell parameters, w max p_l n_l. Does not depend on T.
+    The chunk's input, a bytes a number, and bits of all activity that is mostly silent; outputs (Q_l a unit) of each
+    hidden layer and the k_l numbers that its cell keeps, its outputs one step earlier for a recurrent synapse, all
+    outputs side by side if the readout reads several layers (their widths more), the readout and its error, and each
+    layer's state handed over; besides, for one layer at a time, the p_l numbers a unit of its trained cell parameters,
+    w max p_l n_l. Does not depend on T.
     """
     layers = network.layers
     bits = _as_bits(network, chunk * batch)
     as_bits = _read(layers[0].inputs, network.input_bytes, bits=bits and network.input_bytes == 1)
     numbers = 2 * network.classes
-    for layer, above in zip(layers, layers[1:], strict=False):
+    for layer, above in pairwise(layers):
         numbers += _kept(layer) + (2 if layer.recurrent is not None else 1) * layer.width
         spiking = bits and layer.cell.spikes
         if not (network.reads_all and above is network.readout):
@@ -151,11 +156,34 @@ def online_cost(
     full: bool = False,
 ) -> MemoryCost:
     """Cost of a rule with eligibility traces: parameters, optimiser, one chunk's activations, traces carried."""
-    chunk = min(config.steps_at_once, steps)
+    traces = eligibility_traces(network, batch, carried=True, filtered=filtered, full=full)
+    chunk = chunk_length(network, config, steps, batch, None if full else lambda: traces)
     return trained_cost(network, config.optimiser, config.momentum) + MemoryCost(
-        activations=chunk_activations(network, chunk, batch),
-        traces=eligibility_traces(network, batch, carried=chunk < steps, filtered=filtered, full=full),
+        activations=chunk_activations(network, chunk, batch), traces=traces if chunk < steps else 0
     )
+
+
+def chunk_length(
+    network: Network,
+    config: OnlineConfig,
+    steps: int,
+    batch: int,
+    traces: Callable[[], int] | None = None,
+) -> int:
+    """Return how many steps a rule handles at once.
+
+    By default as many as hold the bytes of the `traces` carried over a chunk, and `SHORTEST` at least: moving the
+    traces then costs a bounded share of the time, and all of it at most twice the memory of traces alone. Never more
+    than T.
+    """
+    if config.update == "step":
+        return 1
+    if config.chunk is not None:
+        return min(config.chunk, steps)
+    if traces is None:
+        return min(steps, SHORTEST)
+    one = chunk_activations(network, 2 * FEWEST, batch) - chunk_activations(network, FEWEST, batch)
+    return min(steps, max(SHORTEST, traces() * FEWEST // one))
 
 
 def _width(layer: Layer) -> int:

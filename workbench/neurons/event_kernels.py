@@ -22,9 +22,9 @@ for _place in range(64):
 def pack(rows: Array, one: int, words: Array, offsets: Array, odd: Array, first: int, last: int) -> None:
     """Write rows first..last as bits: a bit is set where an entry is not zero.
 
-    rows `[R, in]` unsigned integers: the numbers themselves, or floating-point ones as they lie in memory, `one` being 1
-    in the same form. words `[R, in / 64 rounded up]` uint64. `offsets[r + 1]` becomes the number of bits set in row r,
-    `odd[r]` how many entries are neither 0 nor 1.
+    rows `[R, in]` unsigned integers: the numbers themselves, or floating-point ones as they lie in memory, `one`
+    being 1 in the same form. words `[R, in / 64 rounded up]` uint64. `offsets[r + 1]` becomes the number of bits
+    set in row r, `odd[r]` how many entries are neither 0 nor 1.
     """
     inputs = rows.shape[1]
     for r in range(first, last):

@@ -193,9 +193,9 @@ def adjoint(
 ) -> None:  # fmt: skip
     """Reverse scan of `forward` without the cross-unit part of recurrence.
 
-    signal `[T, B, N]` is dE/dy, final `[B, N]` dE/du_T besides; gradient `[T, B, N]` becomes dE/dI, start_gradient
-    `[B, N]` dE/du_0, decay_gradient `[B, N]` the decay's gradient of each sample. `own` `[N]` is each unit's weight on
-    itself (zeros without recurrence).
+    signal `[T, B, N]`, or `[1, B, N]` if it stays the same, is dE/dy, final `[B, N]` dE/du_T besides; gradient
+    `[T, B, N]` becomes dE/dI, start_gradient `[B, N]` dE/du_0, decay_gradient `[B, N]` the decay's gradient of each
+    sample. `own` `[N]` is each unit's weight on itself (zeros without recurrence).
     """
     steps = membrane.shape[0]
     edge = membrane.dtype.type(threshold)
@@ -204,7 +204,8 @@ def adjoint(
     decay_sum = _row(decay_gradient, first, last)
     decay_sum[:] = 0
     for t in range(steps - 1, -1, -1):
-        here, by_output = _row(membrane[t], first, last), _row(signal[t], first, last)
+        here = _row(membrane[t], first, last)
+        by_output = _row(signal[min(t, signal.shape[0] - 1)], first, last)
         before = _row(membrane[t - 1], first, last) if t > 0 else _row(start, first, last)
         g = _row(gradient[t], first, last)
         _slope_row(here, threshold, kind, k, psi)

@@ -109,7 +109,7 @@ class LeakyTrajectory:
         gradient, start, decay = lif_scan.leaky_adjoint(self._transition(), self.start, self.outputs, signal)
         return Adjoint(gradient, start[None], {"decay": decay})
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: the signal itself."""
         return signal
 

@@ -200,9 +200,10 @@ class LIFTrajectory:
         )
         return Adjoint(gradient, start[None], {"decay": decay})
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: the signal times the surrogate slope."""
-        return lif_scan.weighed_by_slope(self.cell, self.membrane, signal)
+        membrane = self.membrane if steps is None else self.membrane[steps]
+        return lif_scan.weighed_by_slope(self.cell, membrane, signal)
 
     def linearised(self) -> LinearisedTrajectory:
         """Return the within-unit derivatives of every step."""

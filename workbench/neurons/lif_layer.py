@@ -1,9 +1,9 @@
 """A whole layer of leaky integrate-and-fire units, synapse and scan in one: what is large is never written out.
 
-The currents of a block of steps are computed into a small buffer and consumed by the scan at once; on the way back dE/dI
-is consumed, block by block, by the gradients of the weights and of what the synapse read. Kept for the gradient are the
-membranes and, of spikes that were read, bits. Same function as product and scan one after the other, which the tests
-hold it to; memory and time are saved because a sequence's worth of currents and errors never exists.
+The currents of a block of steps are computed into a small buffer and consumed by the scan at once; on the way back
+dE/dI is consumed, block by block, by the gradients of the weights and of what the synapse read. Kept for the gradient
+are the membranes and, of spikes that were read, bits. Same function as product and scan one after the other, which the
+tests hold it to; memory and time are saved because a sequence's worth of currents and errors never exists.
 """
 
 from __future__ import annotations
@@ -79,7 +79,10 @@ class _LIFLayer(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, final: Tensor, signal: Tensor) -> tuple[Tensor | None, ...]:
         source, (decay, start, membrane, weight, recurrent) = kept(ctx)
-        assert decay is not None and start is not None and membrane is not None and weight is not None
+        assert decay is not None
+        assert start is not None
+        assert membrane is not None
+        assert weight is not None
         cell: LIF = ctx.cell
         steps, batch, units = membrane.shape
         signal = signal.contiguous()

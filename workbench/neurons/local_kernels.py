@@ -1,6 +1,6 @@
 """What local rules ask of a stretch of steps, fused in Numba: slopes, owed sums, and how traces are carried.
 
-Companions of `kernels.py`, with the same conventions; the reference in torch is in `lif.py`, `lif_scan.py` and `traces.py`.
+Companions of `kernels.py`, with the same conventions; the same in torch is in `lif_reference.py` and `lif_scan.py`.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class LRUTrajectory:
         )
         return Adjoint(gradient, start, dict(zip(NAMES, parameters, strict=True)))
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return `signal_t * dy_t/dI_t`, `[T, B, 2 N]`."""
         return signal * self.scale.repeat(2)
 

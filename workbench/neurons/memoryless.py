@@ -103,9 +103,9 @@ class MemorylessTrajectory:
         """Return the gradients under dE/dy = `signal` `[T, B, N]`; nothing is owed to the past."""
         return Adjoint(self.instantaneous(signal), self.state, {})
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return `signal_t * g'(I_t)`, `[T, B, N]`."""
-        return signal * self.cell.slope(self.basis)
+        return signal * self.cell.slope(self.basis if steps is None else self.basis[steps])
 
     def transport(self) -> Transport:
         """Return the transport of nothing: no state, hence no trace."""

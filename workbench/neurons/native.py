@@ -1,4 +1,4 @@
-"""What all Numba kernels have in common on the side of torch: when they apply, how threads share them, their buffers."""
+"""What all Numba kernels have in common: when they apply, how threads share them, where they write."""
 
 from __future__ import annotations
 
@@ -60,8 +60,14 @@ def buffer(like: Tensor, *shape: int) -> Tensor:
 
     NumPy asks for huge pages where a buffer is large, torch does not: a buffer of 50 MB is filled five times as fast.
     """
-    empty = np.empty(prod(shape), np.float32 if like.dtype == torch.float32 else np.float64)
-    return torch.from_numpy(empty).view(shape)
+    size = prod(shape)
+    if size < _SMALL:
+        return torch.empty(shape, dtype=like.dtype)
+    # Torch aligns to 64 bytes, NumPy to 16; rows that lie askew of the cache's lines cost a fifth more.
+    spare = 64 // like.element_size()
+    whole = np.empty(size + spare, np.float32 if like.dtype == torch.float32 else np.float64)
+    first = -whole.ctypes.data % 64 // like.element_size()
+    return torch.from_numpy(whole)[first : first + size].view(shape)
 
 
 def blocks(steps: int, numbers: int) -> list[tuple[int, int]]:

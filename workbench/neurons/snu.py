@@ -193,10 +193,11 @@ class SNUTrajectory:
         by_parameter = {"decay": found.decay, "threshold": found.threshold}
         return Adjoint(found.currents, found.start, by_parameter)
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return `signal_t * dy_t/dI_t`, `[T, B, N]`."""
         p, q = self._slopes()
-        return signal * p * q
+        slopes = p * q
+        return signal * (slopes if steps is None else slopes[steps])
 
     def transport(self) -> Transport:
         """Return how eligibility traces are carried from before to after the stretch.

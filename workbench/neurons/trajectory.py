@@ -70,8 +70,11 @@ class Trajectory(Protocol):
         """Return the gradients under dE/dy = `signal` `[T, B, N]`."""
         ...
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
-        """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: dE/dI_t through the same step, no other step is followed."""
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
+        """Return `signal_t * dy_t/dI_t`, `[T, B, N]`: dE/dI_t through the same step, no other step is followed.
+
+        steps: `[P]` to which the signal `[P, B, N]` belongs, None for all.
+        """
         ...
 
     def linearised(self) -> LinearisedTrajectory:
@@ -189,11 +192,15 @@ class LinearisedTrajectory:
             currents.append(gradient.flatten(1))
         return Adjoint(torch.stack(currents[::-1]), later, sums)
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return `signal_t * dy_t/dI_t`, `[T, B, P N]`."""
         units = self.transition.shape[-1]
+        at = range(len(signal)) if steps is None else steps.tolist()
         return torch.stack(
-            [self._through(t, blocks(total, units)).flatten(1) for t, total in enumerate(signal.unbind(0))]
+            [
+                self._through(t, blocks(total, units)).flatten(1)
+                for t, total in zip(at, signal.unbind(0), strict=True)
+            ]
         )
 
     def _through(self, t: int, total: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class LayerEligibility:
     def _credit(
         self, name: str, owed: Tensor, transport: Transport | None, source: Presynaptic, *, last: bool
     ) -> Tensor | None:
-        """Return what earlier chunks contribute to a gradient, and carry the trace over this chunk unless it is last."""
+        """Return what earlier chunks add to a gradient, and carry the trace over this chunk unless it is the last."""
         trace = self.traces.get(name)
         if last:
             return None if trace is None else trace.credit(owed)

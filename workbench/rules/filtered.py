@@ -76,9 +76,9 @@ class FilteredTrajectory:
             {name: torch.cat(values) for name, values in parameters.items()},
         )
 
-    def instantaneous(self, signal: Tensor) -> Tensor:
+    def instantaneous(self, signal: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return dE/dI_t through the same step only."""
-        return self.inner.instantaneous(signal)
+        return self.inner.instantaneous(signal, steps)
 
     def linearised(self) -> LinearisedTrajectory:
         """Return the derivatives with the filtered outputs as further state; the output is the layer's own."""

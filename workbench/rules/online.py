@@ -22,6 +22,7 @@ from workbench.plugin import MemoryCost, SequenceBatch, StepResult
 from workbench.rules.eligibility import LayerEligibility
 from workbench.rules.filtered import FilteredTrajectory
 from workbench.rules.loss import Reduction, goals, masked, normaliser, step_errors
+from workbench.rules.picked import PickedTrajectory
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class OnlinePass:
 
     signal: the learning signal of the hidden layers. credit: makes the credit of a layer, by default its exact
     eligibility traces. leak: decay of the readout by which `Signal.through_readout` is filtered, 0 for not at all.
-    chosen: `[T]` weight of each step's error, 0 for a step that is not learned from; None: 1 for all.
+    chosen: `[T]` weight of each step's error, 0 for a step that is not learned from and that costs no more than its
+    forward pass; None: 1 for all. Only for credit that follows no path through time.
     """
 
     def __init__(
@@ -169,19 +171,40 @@ class OnlinePass:
         loss, error = step_errors(activity, goal, batch, scored)
         error *= scale
         goal = goal * scale if scored is None else goal * (scale * scored)[..., None]
+        held = self._held_bytes([*read, *before], trajectories, error)
+        # A copy, so that the chunk's buffers are free before the next chunk allocates its own.
+        self.states = [trajectory.state.clone() for trajectory in trajectories]
         if chosen is not None:
-            error *= chosen[:, None, None]
-            goal = goal * chosen[:, None, None]
-        signals = self.signal(Chunk(self.network, goal, error, trajectories[:-1]))
+            steps = chosen.nonzero()[:, 0]
+            weight = chosen[steps, None, None]
+            error, goal = error[steps] * weight, goal.expand(len(chosen), -1, -1)[steps] * weight
+            read = [_picked(source, steps) for source in read]
+            before = [None if source is None else _picked(source, steps) for source in before]
+            trajectories = [PickedTrajectory(trajectory, steps) for trajectory in trajectories]
+        if len(error):
+            self._assign(
+                Chunk(self.network, goal, error, trajectories[:-1]), trajectories, read, before, last
+            )
+        cost = MemoryCost(activations=held, traces=sum(credit.bytes() for credit in self.credits))
+        if cost.total > self.peak.total:
+            self.peak = cost
+        return loss, activity
+
+    def _assign(
+        self,
+        chunk: Chunk,
+        trajectories: list[Trajectory],
+        read: list[Presynaptic],
+        before: list[Presynaptic | None],
+        last: bool,
+    ) -> None:
+        """Let every layer learn from the chunk."""
+        signals = self.signal(chunk)
         for index, credit in enumerate(self.credits):
-            trajectory, signal = trajectories[index], error
+            trajectory, signal = trajectories[index], chunk.error
             if index < len(signals):
                 trajectory, signal = self._filtered(trajectory, signals[index])
             credit.accumulate(trajectory, signal, read[index], before[index], last=last)
-        self._note_peak([*read, *before], trajectories, error)
-        # A copy, so that the chunk's buffers are free before the next chunk allocates its own.
-        self.states = [trajectory.state.clone() for trajectory in trajectories]
-        return loss, activity
 
     def _filtered(self, trajectory: Trajectory, signal: Signal) -> tuple[Trajectory, Tensor]:
         """Return the trajectory that the credit sees and the signal on it, the readout's leak included if asked."""
@@ -192,17 +215,21 @@ class OnlinePass:
             return trajectory, torch.zeros_like(trajectory.outputs)
         return trajectory, parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
-    def _note_peak(
+    def _held_bytes(
         self, read: list[Presynaptic | None], trajectories: list[Trajectory], error: Tensor
-    ) -> None:
-        """Keep the largest chunk seen, bytes: what is alive now, just before it is let go."""
+    ) -> int:
+        """Return what a chunk holds, bytes."""
         inputs, *others = read
-        assert inputs is not None and inputs.activity is not None
+        assert inputs is not None
+        assert inputs.activity is not None
         held = [error, *self.states, *inputs.held_as_bits()]
         held += [tensor for source in others if source is not None for tensor in source.held()]
         held += [tensor for trajectory in trajectories for tensor in held_by(trajectory)]
         # The input is a view of the whole batch's data, of which a chunk is needed.
-        activations = storage_bytes(held) + inputs.activity.numel() * inputs.activity.element_size()
-        cost = MemoryCost(activations=activations, traces=sum(credit.bytes() for credit in self.credits))
-        if cost.total > self.peak.total:
-            self.peak = cost
+        return storage_bytes(held) + inputs.activity.numel() * inputs.activity.element_size()
+
+
+def _picked(source: Presynaptic, steps: Tensor) -> Presynaptic:
+    """Return some steps of what a synapse read."""
+    assert source.activity is not None
+    return presynaptic(source.activity[steps], source.like)

@@ -15,11 +15,9 @@ class OnlineConfig(LearnerConfig):
     update: Literal["sequence", "step"] = Field(
         "sequence", description="apply gradients once a sequence, or at every time step (fully online)"
     )
-    chunk: int = Field(
-        25, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
+    chunk: int | None = Field(
+        None,
+        ge=1,
+        description="steps handled at once, by default enough to hold as much as the traces they spare moving; "
+        "changes speed and memory, not the gradient",
     )
-
-    @property
-    def steps_at_once(self) -> int:
-        """Steps handled at once: one if weights change at every step."""
-        return 1 if self.update == "step" else self.chunk
