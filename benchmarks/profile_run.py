@@ -4,7 +4,7 @@
 
 Runs `workbench run` with these settings in this process. Stopwatches stand around the functions that do each part; what
 one part spends inside another is taken off the outer one. A local rule computes its gradients in its forward pass.
-Evaluation keeps what happens inside it.
+Evaluation keeps what happens inside it. MLflow has a process of its own, which is waited for at the end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from workbench.report.units import percent
 
 OTHER = "other (Avalanche's callbacks, counting)"
 EVALUATION = "evaluation"
+DATA = "batches (look-up, jitter, time first)"
+STEP = ("forward", "backward", "optimiser")
+WAITING = "waiting for MLflow at the end"
 
 
 class Stopwatches:
@@ -88,19 +91,20 @@ def watched_functions(config: ExperimentConfig) -> list[tuple[Any, str, str]]:
 
     from workbench import environment, experiment
     from workbench.checkpoint import Checkpoint
+    from workbench.journal import Journal
     from workbench.optimisers import DecoupledSGD
     from workbench.registry import Registry
     from workbench.runfolder import RunFolder
     from workbench.streams import BatchLoader
-    from workbench.tracking import MlflowObserver
+    from workbench.tracking_process import TrackingProcess
     from workbench.trainer import Trainer
 
     rule = Registry.discover().load("learner", config.learner.rule.name)
-    events = ("run_started", "epoch_done", "task_done", "run_finished")
+    events = ("run_started", "task_started", "epoch_done", "task_done")
     return [
         (experiment, "build_experiment", "data and network"),
-        (BatchLoader, "_look_up", "batches"),
-        (Trainer, "_time_major", "batches"),
+        (BatchLoader, "_look_up", DATA),
+        (Trainer, "_time_major", DATA),
         (rule, "forward", "forward"),
         (Trainer, "backward", "backward"),
         (torch.optim.AdamW, "step", "optimiser"),
@@ -111,7 +115,9 @@ def watched_functions(config: ExperimentConfig) -> list[tuple[Any, str, str]]:
         (RunFolder, "write_metrics", "run folder"),
         (RunFolder, "write_results", "run folder"),
         (environment, "capture", "run folder"),
-        *((MlflowObserver, event, "MLflow") for event in events),
+        (Journal, "commit", "run folder"),
+        *((TrackingProcess, event, "telling MLflow's process") for event in events),
+        (TrackingProcess, "run_finished", WAITING),
     ]
 
 
@@ -133,6 +139,17 @@ def profile(overrides: Sequence[str], out: Path) -> dict[str, float]:
     return watches.stop()
 
 
+def shares(seconds: dict[str, float], training: float) -> list[str]:
+    """Return what data, the step itself and all else take of the training loop.
+
+    >>> shares({DATA: 1.0, "forward": 3.0, "backward": 4.0, OTHER: 2.0}, 10.0)
+    ['data 10.0 %', 'step 70.0 %', 'all else 20.0 %']
+    """
+    step = sum(seconds.get(part, 0.0) for part in STEP)
+    parts = {"data": seconds.get(DATA, 0.0), "step": step, "all else": seconds[OTHER]}
+    return [f"{name} {percent(value / training)} %" for name, value in parts.items()]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Profile, print a table, write JSON; returns the exit code."""
     options = parser().parse_args(arguments)
@@ -147,6 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("workbench run " + " ".join(options.overrides) + "\n")
     rows = [(part, f"{value:.2f}", percent(value / whole)) for part, value in seconds.items()]
     print(columns(("part", "seconds", "share %"), [*rows, ("all", f"{whole:.2f}", "100.0")]))
+    training = sum(seconds.get(part, 0.0) for part in (DATA, *STEP, OTHER))
+    print("\nof the training loop: " + ", ".join(shares(seconds, training)))
     if options.json is not None:
         write_json(options.json, [{"name": part, "seconds": value} for part, value in seconds.items()])
     return 0

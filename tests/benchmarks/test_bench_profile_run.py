@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.profile_run import EVALUATION, OTHER, Stopwatches, profile
+from benchmarks.profile_run import DATA, EVALUATION, OTHER, STEP, Stopwatches, profile
 
 
 class Clock:
@@ -56,10 +56,8 @@ def test_a_small_run_is_split_into_its_parts(tmp_path: Path) -> None:
     parts = {
         "imports",
         "data and network",
-        "batches",
-        "forward",
-        "backward",
-        "optimiser",
+        DATA,
+        *STEP,
         EVALUATION,
         "run folder",
     }
