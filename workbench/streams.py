@@ -78,7 +78,20 @@ def _avalanche_dataset(pool: SequencePool, indices: Indices, task_labels: Indice
 
 def sample_indices(dataset: Any) -> Indices:
     """Return where the samples of an Avalanche data set made here (or derived from one) stand in their pool."""
-    return np.fromiter(dataset.sample_index, dtype=np.int64, count=len(dataset))
+    return _values(dataset.sample_index.data)
+
+
+def _values(stored: Any) -> Indices:
+    """Return all numbers of an Avalanche attribute's data, in order, at once.
+
+    Asked for one by one, each takes microseconds: as much as a small network takes to test a sample. So the parts that
+    subsets and concatenations are made of are read where they are known, and one by one where they are not.
+    """
+    parts, chosen = getattr(stored, "_datasets", None), getattr(stored, "_indices", None)
+    if not parts:
+        return np.fromiter(stored, dtype=np.int64, count=len(stored))
+    whole = np.concatenate([_values(part) for part in parts])
+    return whole if chosen is None else whole[np.fromiter(chosen, dtype=np.int64, count=len(stored))]
 
 
 @dataclass(frozen=True)
@@ -92,8 +105,7 @@ class Source:
     @staticmethod
     def of(dataset: Any, size: int) -> Source:
         """Return the source that an Avalanche data set stands for."""
-        labels = np.fromiter(dataset.targets_task_labels, dtype=np.int64, count=len(dataset))
-        return Source(sample_indices(dataset), labels, size)
+        return Source(sample_indices(dataset), _values(dataset.targets_task_labels.data), size)
 
 
 class BatchLoader:

@@ -110,6 +110,24 @@ def test_sample_numbers_survive_subsets_and_concatenations():
     assert labels.tolist() == [0, 1]
 
 
+@given(st.data())
+def test_numbers_read_at_once_are_those_read_one_by_one(data):
+    benchmark = build_benchmark(task_stream("task"))
+    kept = [experience.dataset for experience in benchmark.train_stream]
+    for _ in range(data.draw(st.integers(1, 6))):
+        dataset = data.draw(st.sampled_from(kept))
+        if len(dataset) and data.draw(st.booleans()):
+            places = st.lists(st.integers(0, len(dataset) - 1), max_size=12)
+            kept.append(dataset.subset(data.draw(places)))
+        else:
+            kept.append(dataset.concat(data.draw(st.sampled_from(kept))))
+    dataset = kept[-1]
+    source = Source.of(dataset, 1)
+    assert source.indices.tolist() == [int(number) for number in dataset.sample_index]
+    assert source.task_labels.tolist() == [int(label) for label in dataset.targets_task_labels]
+    assert source.indices.dtype == source.task_labels.dtype == np.int64
+
+
 def test_a_memory_mapped_pool_is_read_without_a_warning_and_left_alone(tmp_path):
     whole = task_stream()
     file = tmp_path / "inputs.npy"
