@@ -169,6 +169,11 @@ def _synapses(network: Network) -> int:
     )
 
 
+def import_all() -> None:
+    """Import what a run needs besides this module, Avalanche above all; takes seconds the first time."""
+    import workbench.run  # noqa: F401
+
+
 def run_experiment(
     config: ExperimentConfig,
     out: Path,
@@ -176,15 +181,17 @@ def run_experiment(
     *,
     resume: bool = False,
     progress: bool = True,
+    begun: float | None = None,
 ) -> dict[str, Any]:
     """Run (or resume) an experiment into the run folder `out`; returns the content of results.json.
 
-    `progress` lets a download draw its bar on standard error.
+    `progress` lets a download draw its bar on standard error. `begun`: when the session began, by `time.perf_counter`,
+    if imports came before this call.
 
     An interrupt or an error leaves a valid folder with status `interrupted` or `failed`; an error is raised again after
     the folder is written, an interrupt is not.
     """
-    begun = time.perf_counter()
+    begun = time.perf_counter() if begun is None else begun
     with _threads(config.threads):
         from workbench.run import conduct
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -62,6 +63,12 @@ class FakeExperiment(ModuleType):
         self.calls: list[SimpleNamespace] = []
         self.status = "finished"
         self.error: BaseException | None = None
+        self.imported_all: list[bool] = []
+
+    def import_all(self) -> None:
+        """Note whether garbage is looked for meanwhile."""
+        print("a library prints")
+        self.imported_all = [gc.isenabled()]
 
     def run_experiment(
         self,
@@ -70,7 +77,10 @@ class FakeExperiment(ModuleType):
         observers: Sequence[Any],
         resume: bool = False,
         progress: bool = True,
+        begun: float | None = None,
     ) -> dict[str, Any]:
+        assert begun is not None
+        assert self.imported_all == [False]
         self.calls.append(
             SimpleNamespace(
                 config=config, out=out, observers=list(observers), resume=resume, progress=progress

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, cast
 
 import typer
@@ -15,6 +14,7 @@ from workbench.cli.output import complain, table
 from workbench.cli.plugins import check_app, list_plugins, show_plugin
 from workbench.cli.run import HELP, run
 from workbench.errors import WorkbenchError
+from workbench.lazy import collector_at_rest
 
 FAULTY_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     usage_error, click_error = (cast("type[Exception]", one) for one in typer.BadParameter.__mro__[1:3])
     command = typer.main.get_command(app)
     try:
-        with _collector_at_rest() if given[:1] in (["list"], ["show"]) else nullcontext():
+        with collector_at_rest() if given[:1] in (["list"], ["show"]) else nullcontext():
             result = command.main(args=given, prog_name="workbench", standalone_mode=False)
     except click_error as error:
         cast("Any", error).show()
@@ -95,18 +95,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain("run again with --debug for the traceback", label="hint", colour=typer.colors.YELLOW)
         return FAILURE
     return result if isinstance(result, int) else 0
-
-
-@contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Let no garbage be looked for: a command that reads class definitions and ends makes none."""
-    resting = not gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if not resting:
-            gc.enable()
 
 
 def _hint(error: BaseException, given: Sequence[str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,7 @@ import typer
 
 from workbench.cli.output import size, table
 from workbench.errors import ConfigurationError, WorkbenchError
+from workbench.lazy import collector_at_rest
 
 if TYPE_CHECKING:
     from workbench.config import ExperimentConfig
@@ -109,16 +112,39 @@ def _execute(
     # Before torch loads: idle threads sleep instead of spinning. On a machine that does anything else besides, spinning
     # threads hold up every small operation, and a run takes several times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from workbench.experiment import run_experiment
-
+    begun = time.perf_counter()
     try:
         with contextlib.nullcontext() if observers else _stdout_kept_clean():
-            return run_experiment(settings, folder, observers, resume=resume, progress=bool(observers))
+            run_experiment = _imported()
+            with _modules_out_of_sight():
+                return run_experiment(
+                    settings, folder, observers, resume=resume, progress=bool(observers), begun=begun
+                )
     except WorkbenchError:
         # Nothing has been learned yet: leave no empty folder behind.
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise
+
+
+def _imported() -> Callable[..., dict[str, Any]]:
+    """Import torch, Avalanche and all that a run needs, and return `run_experiment`."""
+    with collector_at_rest():
+        from workbench.experiment import import_all, run_experiment
+
+        import_all()
+    return run_experiment
+
+
+@contextlib.contextmanager
+def _modules_out_of_sight() -> Iterator[None]:
+    """Spare every search for garbage the half million objects of modules, which stay to the end."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        # At its exit Python takes the modules apart, and libraries complain of what it does not see.
+        gc.unfreeze()
 
 
 @contextlib.contextmanager
