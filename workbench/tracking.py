@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 DEFAULT_STORE = "sqlite:///mlflow.db"
 METRICS_PER_BATCH = 1000
 PARAMETERS_PER_BATCH = 100
+BETWEEN_BATCHES = 1000
+"""Milliseconds: tasks that are over sooner than this after a batch wait for the next one, since each has its price."""
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 KEY_LENGTH = 250
@@ -78,6 +80,7 @@ class MlflowObserver(Observer):
         self._client: MlflowClient | None = None
         self._now = now or milliseconds
         self._started = self._now()
+        self._sent = self._started - BETWEEN_BATCHES
         self._step = 0
         self._metrics: list[tuple[str, float, int, int]] = []
 
@@ -91,12 +94,14 @@ class MlflowObserver(Observer):
         self._keep(metrics, self._step)
 
     def task_done(self, task: int, accuracies: Sequence[float], metrics: Mapping[str, float]) -> None:
-        """Send what has gathered; R[task, :] is drawn over the number of the task."""
+        """Send what has gathered, once a second at most; R[task, :] is drawn over the number of the task."""
         # What was not tested has no accuracy, which is no measurement to be stored.
         tested = {j: accuracy for j, accuracy in enumerate(accuracies) if not math.isnan(accuracy)}
         self._keep({f"{ACCURACY_PREFIX}{j}": accuracy for j, accuracy in tested.items()}, task)
         self._keep({f"task/{key}": value for key, value in metrics.items()}, task)
-        self._guard(self._flush)
+        if self._now() - self._sent >= BETWEEN_BATCHES:
+            self._sent = self._now()
+            self._guard(self._flush)
 
     def run_finished(self, results: Mapping[str, Any]) -> None:
         """Send the measures and the files, and end the MLflow run with the status of the run."""

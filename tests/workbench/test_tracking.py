@@ -176,6 +176,34 @@ def test_metrics_go_in_batches_at_the_end_of_tasks(
     assert len(history(client, observer.run_id, "train_loss")) == 700
 
 
+def test_short_tasks_share_a_batch_and_no_number_is_lost(
+    client: MlflowClient, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient as Client
+
+    sizes: list[int] = []
+    log_batch: Callable[..., Any] = Client.log_batch
+
+    def counted(self: MlflowClient, run_id: str, metrics: Any = (), **rest: Any) -> Any:
+        sizes.append(len(metrics))
+        return log_batch(self, run_id, metrics=metrics, **rest)
+
+    moment = 1_000_000
+    observer = MlflowObserver(store, "tests", "short tasks", tmp_path, now=lambda: moment)
+    observer.run_started(PLAN)
+    monkeypatch.setattr(Client, "log_batch", counted)
+    for task in range(40):
+        moment += 250
+        observer.epoch_done(task, 0, {"train_loss": float(task)})
+        observer.task_done(task, [0.5], {"seconds": 0.25})
+    # At once, and then with every fourth task; each brings three numbers.
+    assert sizes == [3] + [12] * 9
+    observer.abandon()
+    assert sum(sizes) == 40 * 3
+    assert observer.run_id is not None
+    assert len(history(client, observer.run_id, "train_loss")) == 40
+
+
 def test_pushing_a_folder_gives_the_same_run(client: MlflowClient, store: str, tmp_path: Path) -> None:
     live = run_of(client, track(tmp_path, store))
     pushed = client.get_run(push(tmp_path / "run", store, "elsewhere"))
