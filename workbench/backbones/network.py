@@ -125,11 +125,15 @@ class Layer(nn.Module):
         currents: Tensor = self.synapse(inputs.to(weight.dtype))
         return currents
 
-    def _read_by_plain_synapse(self, inputs: Tensor) -> bool:
-        """Tell whether the synapse is weights and bias and nothing else (no other module, no hook), and inputs move."""
-        plain = type(self.synapse) is nn.Linear
+    @property
+    def reads_plainly(self) -> bool:
+        """Whether the synapse is weights and bias and nothing else: no other module, no hook on it."""
         hooked = self.synapse._forward_hooks or self.synapse._forward_pre_hooks
-        return plain and not hooked and (len(inputs) == 1 or inputs.stride(0) != 0)
+        return type(self.synapse) is nn.Linear and not hooked
+
+    def _read_by_plain_synapse(self, inputs: Tensor) -> bool:
+        """Tell whether nothing but weights meets an input that moves."""
+        return self.reads_plainly and (len(inputs) == 1 or inputs.stride(0) != 0)
 
     @torch.no_grad()
     def run(self, source: Presynaptic, state: Tensor) -> Trajectory:

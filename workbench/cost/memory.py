@@ -18,6 +18,7 @@ from workbench.plugin import MemoryCost
 from workbench.rules.eligibility import learned_parameters, presynaptic_groups
 from workbench.rules.settings import OnlineConfig
 from workbench.rules.signals import readout_leak
+from workbench.rules.stepwise import serves_network
 
 SHORTEST = 25
 """Steps of a chunk with traces too small to matter."""
@@ -114,19 +115,27 @@ def chunk_activations(network: Network, chunk: int, batch: int) -> int:
 
 
 def eligibility_traces(
-    network: Network, batch: int, *, carried: bool, filtered: Sequence[Layer] = (), full: bool = False
+    network: Network,
+    batch: int,
+    *,
+    carried: bool,
+    filtered: Sequence[Layer] = (),
+    full: bool = False,
+    stepwise: bool = False,
 ) -> int:
     """Traces carried between chunks: w B sum over layers of rows x presynaptic width, none if T fits a chunk.
 
     The width counts inputs, a bias as one more, and the layer's own units for a recurrent synapse. Rows: D distinct
     constant decays (presynaptic form), S n_l (synaptic form) or, in full, (S + 1) n_l n_l; S is Q more for the
-    layers whose traces are filtered by a leaky readout. A trained cell parameter counts like one more input.
+    layers whose traces are filtered by a leaky readout; D + n_l for those with constant decays when every step is an
+    update (stepwise). A trained cell parameter counts like one more input.
     """
     if not carried:
         return 0
     seen_through = set(filtered) if readout_leak(network) > 0 else set()
     numbers = sum(
-        _trace_numbers(layer, filtered=layer in seen_through, full=full) for layer in network.layers
+        _trace_numbers(layer, filtered=layer in seen_through, full=full, stepwise=stepwise)
+        for layer in network.layers
     )
     return word(network) * batch * numbers
 
@@ -156,7 +165,8 @@ def online_cost(
     full: bool = False,
 ) -> MemoryCost:
     """Cost of a rule with eligibility traces: parameters, optimiser, one chunk's activations, traces carried."""
-    traces = eligibility_traces(network, batch, carried=True, filtered=filtered, full=full)
+    stepwise = config.update == "step" and serves_network(network, batch)
+    traces = eligibility_traces(network, batch, carried=True, filtered=filtered, full=full, stepwise=stepwise)
     chunk = chunk_length(network, config, steps, batch, None if full else lambda: traces)
     return trained_cost(network, config.optimiser, config.momentum) + MemoryCost(
         activations=chunk_activations(network, chunk, batch), traces=traces if chunk < steps else 0
@@ -192,12 +202,16 @@ def _width(layer: Layer) -> int:
     return width + (layer.width if layer.recurrent is not None else 0)
 
 
-def _trace_numbers(layer: Layer, *, filtered: bool = False, full: bool = False) -> int:
+def _trace_numbers(
+    layer: Layer, *, filtered: bool = False, full: bool = False, stepwise: bool = False
+) -> int:
     states = layer.cell.state_size + (layer.cell.output_size if filtered else 0)
     learned = len(learned_parameters(layer))
     if full and layer.recurrent is not None:
         return (states + 1) * layer.units**2 * (_width(layer) + learned)
-    groups = None if filtered else presynaptic_groups(layer)
+    groups = None if filtered and not stepwise else presynaptic_groups(layer)
+    if groups is not None and filtered:
+        return (groups[0].numel() + layer.units) * _width(layer)
     blocks = 1 if layer.cell.holomorphic else layer.cell.current_size
     rows = groups[0].numel() if groups is not None else states * blocks * layer.units
     return rows * _width(layer) + states * layer.units * learned

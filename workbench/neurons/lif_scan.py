@@ -78,7 +78,7 @@ def adjoint(
         membrane.shape[1],
         membrane.numel(),
         *(array.contiguous().numpy() for array in (membrane, start, signal, final, decay)),
-        *_settings(cell),
+        *kernel_settings(cell),
         weight.numpy(),
         gradient.numpy(),
         by_start.numpy(),
@@ -106,7 +106,7 @@ def recurrent_adjoint(
     gradient = buffer(membrane, *membrane.shape) if out is None else out
     by_decay, feedback = torch.zeros_like(final), torch.zeros_like(final)
     arrays = [array.numpy() for array in (membrane, start, signal, final, feedback, decay.contiguous())]
-    arguments: tuple[Any, ...] = (*arrays, *_settings(cell), gradient.numpy(), by_decay.numpy())
+    arguments: tuple[Any, ...] = (*arrays, *kernel_settings(cell), gradient.numpy(), by_decay.numpy())
     rows = gradient.unbind(0)
     with one_thread():
         for t in reversed(range(membrane.shape[0])):
@@ -117,7 +117,7 @@ def recurrent_adjoint(
     return gradient, by_start, by_decay
 
 
-def _settings(cell: LIF) -> tuple[float, bool, bool, int, float]:
+def kernel_settings(cell: LIF) -> tuple[float, bool, bool, int, float]:
     """Return the cell's settings in the order in which the kernels take them."""
     kind = SURROGATES.index(cell.surrogate)
     return cell.threshold, cell.reset == "hard", cell.reset_gradient == "cut", kind, cell.sharpness
@@ -131,7 +131,7 @@ def weighed_by_slope(cell: LIF, membrane: Tensor, signal: Tensor) -> Tensor:
 
     out = buffer(membrane, *membrane.shape)
     arrays = (membrane.contiguous().numpy(), signal.contiguous().numpy())
-    threshold, _, _, kind, sharpness = _settings(cell)
+    threshold, _, _, kind, sharpness = kernel_settings(cell)
     rest = (threshold, kind, sharpness, out.numpy())
     share(local_kernels.weigh_by_slope, membrane.shape[1], membrane.numel(), *arrays, *rest)
     return out
@@ -149,7 +149,14 @@ def transport(
     weight = torch.zeros_like(decay) if own is None else own
     arrays = (array.contiguous().numpy() for array in (membrane, start, decay))
     results = (weight.contiguous().numpy(), suffix.numpy(), product.numpy())
-    share(local_kernels.transport, membrane.shape[1], membrane.numel(), *arrays, *_settings(cell), *results)
+    share(
+        local_kernels.transport,
+        membrane.shape[1],
+        membrane.numel(),
+        *arrays,
+        *kernel_settings(cell),
+        *results,
+    )
     return suffix, product
 
 

@@ -91,17 +91,23 @@ def step_errors(
     """
     if predicts_steps(batch):
         losses = (functional.softplus(outputs) - outputs * goal).sum(-1)
-        error = torch.sigmoid(outputs).sub_(goal)
     else:
-        error = torch.log_softmax(masked(outputs, batch.class_mask), dim=-1)
+        log_probabilities = torch.log_softmax(masked(outputs, batch.class_mask), dim=-1)
         # The target's alone: masked classes hold huge values, and 0 times huge must not enter.
         wanted = batch.targets.expand(len(outputs), -1)[..., None]
-        losses = -error.gather(-1, wanted)[..., 0]
-        error = error.exp_().sub_(goal)
+        losses = -log_probabilities.gather(-1, wanted)[..., 0]
     if scored is not None:
         losses = losses * scored
-        error *= scored[..., None]
-    return losses.sum(), error
+    return losses.sum(), output_errors(outputs, goal, batch, scored)
+
+
+def output_errors(outputs: Tensor, goal: Tensor, batch: SequenceBatch, scored: Tensor | None) -> Tensor:
+    """Return dE_t/do_t alone, as `step_errors` does, without the loss."""
+    if predicts_steps(batch):
+        error = torch.sigmoid(outputs).sub_(goal)
+    else:
+        error = torch.log_softmax(masked(outputs, batch.class_mask), dim=-1).exp_().sub_(goal)
+    return error if scored is None else error.mul_(scored[..., None])
 
 
 def frame_counts(outputs: Tensor, batch: SequenceBatch) -> tuple[Tensor, Tensor]:

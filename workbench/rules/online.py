@@ -21,8 +21,9 @@ from workbench.neurons.trajectory import Trajectory, held_by
 from workbench.plugin import MemoryCost, SequenceBatch, StepResult
 from workbench.rules.eligibility import LayerEligibility
 from workbench.rules.filtered import FilteredTrajectory
-from workbench.rules.loss import Reduction, goals, masked, normaliser, step_errors
+from workbench.rules.loss import Reduction, decision, goals, masked, normaliser, step_errors
 from workbench.rules.picked import PickedTrajectory
+from workbench.rules.stepwise import StepwisePass, serves
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,9 @@ class OnlinePass:
         scale = 1.0 / normaliser(batch, self.reduction)
         self.states = self.network.initial_states(size)
         self.credits = [self.credit(layer) for layer in self.network.layers]
+        if chunk == 1 and serves(self, batch):
+            total, outputs = StepwisePass(self, batch).learn(goal, scale, update)
+            return StepResult(total * scale, decision(outputs, batch.class_mask, batch.scored))
         total = weight.new_zeros(())
         summed = weight.new_zeros(size, self.network.classes)
         counted = weight.new_zeros(size)

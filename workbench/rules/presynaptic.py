@@ -10,6 +10,8 @@ decay of the postsynaptic cell, its reset left out. Inside a chunk the sum is a 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -23,8 +25,10 @@ from workbench.rules.eligibility import (
     add_gradient,
     sources_of,
 )
-from workbench.rules.online import Credit
 from workbench.rules.traces import PresynapticTrace
+
+if TYPE_CHECKING:
+    from workbench.rules.online import Credit
 
 
 class PresynapticCredit:
