@@ -193,7 +193,9 @@ def chunk_length(
     if traces is None:
         return min(steps, SHORTEST)
     one = chunk_activations(network, 2 * FEWEST, batch) - chunk_activations(network, FEWEST, batch)
-    return min(steps, max(SHORTEST, traces() * FEWEST // one))
+    balanced = max(SHORTEST, traces() * FEWEST // one)
+    # Twice as many steps hold no more than a chunk and its traces do.
+    return steps if steps <= 2 * balanced else balanced
 
 
 def _width(layer: Layer) -> int:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from workbench.backbones.network import Layer
-from workbench.neurons.presynaptic import Presynaptic, weight_gradient
+from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.trajectory import Adjoint, Trajectory, Transport
+from workbench.rules.sums import GradientSum, settle
 from workbench.rules.traces import PresynapticTrace, SynapticTrace
 
 Sources = dict[str, tuple[Tensor, Presynaptic]]
@@ -55,7 +56,7 @@ def accumulate_cell_parameters(layer: Layer, gradients: dict[str, Tensor]) -> No
 class LayerEligibility:
     """The traces of one layer while a batch of sequences streams through it.
 
-    `accumulate` adds the gradients of a chunk to `.grad` and carries the traces to the next chunk.
+    `accumulate` adds the gradients of a chunk and carries the traces to the next one; `settle` puts them into `.grad`.
     """
 
     def __init__(self, layer: Layer, *, presynaptic: bool = True) -> None:
@@ -64,6 +65,7 @@ class LayerEligibility:
         self.groups = presynaptic_groups(layer) if presynaptic else None
         self.traces: dict[str, PresynapticTrace | SynapticTrace] = {}
         self.parameter_traces: dict[str, Tensor] = {}
+        self.sums: dict[str, GradientSum] = {}
         self.learned = learned_parameters(layer)
 
     def accumulate(
@@ -75,7 +77,7 @@ class LayerEligibility:
         *,
         last: bool,
     ) -> None:
-        """Add the chunk's gradients to `.grad` of the layer's parameters.
+        """Add the chunk's gradients to the layer's sums, which `settle` hands over.
 
         signal: `[K, B, N]` dE/dy. activity: `[K, B, in]` presynaptic. before: `[K, B, N]` the layer's own outputs one
         step earlier (recurrent synapse), or None. last: nothing follows, so no trace needs to be carried on.
@@ -83,9 +85,9 @@ class LayerEligibility:
         adjoint = trajectory.adjoint(signal)
         transport = None if last else self._transport(trajectory)
         for name, (parameter, source) in sources_of(self.layer, activity, before).items():
-            gradient = weight_gradient(source, adjoint.currents)
-            credit = self._credit(name, adjoint.state, transport, source, last=last)
-            add_gradient(parameter, gradient if credit is None else gradient.add_(credit))
+            total = self.sums.setdefault(name, GradientSum(parameter))
+            total.add(source, adjoint.currents)
+            self._credit(name, adjoint.state, transport, source, total, last=last)
         self._accumulate_cell(adjoint)
         if transport is not None:
             for name in self.learned:
@@ -98,24 +100,37 @@ class LayerEligibility:
         return trajectory.transport() if self.learned or self.groups is None else None
 
     def _credit(
-        self, name: str, owed: Tensor, transport: Transport | None, source: Presynaptic, *, last: bool
-    ) -> Tensor | None:
-        """Return what earlier chunks add to a gradient, and carry the trace over this chunk unless it is the last."""
+        self,
+        name: str,
+        owed: Tensor,
+        transport: Transport | None,
+        source: Presynaptic,
+        total: GradientSum,
+        *,
+        last: bool,
+    ) -> None:
+        """Add what earlier chunks contribute to a gradient, and carry the trace on unless the chunk is the last."""
         trace = self.traces.get(name)
-        if last:
-            return None if trace is None else trace.credit(owed)
+        if last or self.groups is not None:
+            if trace is not None:
+                trace.credit(owed, total)
+            if last:
+                return
         if self.groups is None:
             synaptic = trace if isinstance(trace, SynapticTrace) else SynapticTrace.empty(self.layer)
             self.traces[name] = synaptic
             assert transport is not None
-            return synaptic.carry(owed, transport, source)
-        credit = None if trace is None else trace.credit(owed)
+            synaptic.carry(owed, transport, source, total)
+            return
         if not isinstance(trace, PresynapticTrace):
             decays, group = self.groups
             zero = source.like.new_zeros(decays.numel(), *source.shape[1:])
             self.traces[name] = trace = PresynapticTrace(decays, group, zero)
         trace.advance(source)
-        return credit
+
+    def settle(self) -> None:
+        """Add the gradients of the synapses, summed over the chunks since, to `.grad`."""
+        settle(self.sums)
 
     def _accumulate_cell(self, adjoint: Adjoint) -> None:
         """Bring the gradients of the cell's constrained parameters back to the stored ones."""
@@ -145,12 +160,3 @@ def presynaptic_groups(layer: Layer) -> tuple[Tensor, Tensor] | None:
         return None
     decays, group = torch.unique(decay, return_inverse=True)
     return (decays, group) if decays.numel() < layer.units else None
-
-
-def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
-    """Add `gradient`, reshaped, to `parameter.grad`."""
-    gradient = gradient.reshape(parameter.shape)
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad += gradient

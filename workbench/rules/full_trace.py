@@ -27,11 +27,11 @@ from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.trajectory import LinearisedTrajectory, Trajectory
 from workbench.rules.eligibility import (
     accumulate_cell_parameters,
-    add_gradient,
     learned_parameters,
     sources_of,
 )
 from workbench.rules.filtered import FilteredTrajectory
+from workbench.rules.sums import add_to_gradient
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class FullCredit:
             gradient += torch.einsum("bv,bvij->ij", owed, self.trace)
         widths = [source.shape[2] for _, source in sources.values()]
         for (parameter, _), part in zip(sources.values(), torch.split(gradient, widths, dim=1), strict=True):
-            add_gradient(parameter, part)
+            add_to_gradient(parameter, part)
         if self.layer.cell.trained():
             for name, trace in self.parameter_traces.items():
                 by_parameter[name] = by_parameter[name] + torch.einsum("bv,bvi->i", owed, trace)
@@ -177,6 +177,9 @@ class FullCredit:
     def _carried_parameters(self, record: LinearisedTrajectory) -> list[str]:
         learned = learned_parameters(self.layer)
         return [name for name in record.parameter_drive if name in learned]
+
+    def settle(self) -> None:
+        """Do nothing: `accumulate` has added to `.grad`."""
 
     def bytes(self) -> int:
         """Bytes that the carried traces occupy now."""

@@ -68,7 +68,11 @@ class Credit(Protocol):
         *,
         last: bool,
     ) -> None:
-        """Add the chunk's gradients to `.grad` of the layer's parameters and carry what is needed on."""
+        """Add the chunk's gradients to those of the layer's parameters and carry what is needed on."""
+        ...
+
+    def settle(self) -> None:
+        """See to it that what was accumulated stands in `.grad`."""
         ...
 
     def bytes(self) -> int:
@@ -142,6 +146,9 @@ class OnlinePass:
             total += loss
             summed += outputs.sum(0) if scored is None else (outputs * scored[..., None]).sum(0)
             counted += (last - first) if scored is None else scored.sum(0)
+            if update is not None or last == steps:
+                for credit in self.credits:
+                    credit.settle()
             if update is not None:
                 update()
         logits = summed / counted.clamp(min=1.0)[:, None]

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer
 from workbench.neurons import lif_scan
-from workbench.neurons.presynaptic import Presynaptic, weight_gradient
+from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.trajectory import Trajectory
 from workbench.rules.eligibility import (
     LayerEligibility,
     accumulate_cell_parameters,
-    add_gradient,
     sources_of,
 )
+from workbench.rules.sums import GradientSum, settle
 from workbench.rules.traces import PresynapticTrace
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class PresynapticCredit:
     def __init__(self, layer: Layer, decay: Tensor | None) -> None:
         self.layer = layer
         self.traces: dict[str, PresynapticTrace] = {}
+        self.sums: dict[str, GradientSum] = {}
         self.decay: Tensor | None = None
         if decay is not None and bool((decay > 0).any()):
             # One decay for each of the currents of a unit.
@@ -51,20 +52,20 @@ class PresynapticCredit:
         *,
         last: bool,
     ) -> None:
-        """Add the chunk's gradients to `.grad`; see `LayerEligibility.accumulate`."""
+        """Add the chunk's gradients; see `LayerEligibility.accumulate`."""
         gradient = trajectory.instantaneous(signal)
         if self.decay is not None:
             gradient = lif_scan.leaky_owed(self.decay, gradient)
         for name, (parameter, source) in sources_of(self.layer, activity, before).items():
-            total = weight_gradient(source, gradient)
+            total = self.sums.setdefault(name, GradientSum(parameter))
+            total.add(source, gradient)
             if self.decay is not None:
                 if name in self.traces:
-                    total += self.traces[name].credit((self.decay * gradient[0])[None])
+                    self.traces[name].credit((self.decay * gradient[0])[None], total)
                 elif not last:
                     self.traces[name] = PresynapticTrace.zero(self.decay, source)
                 if not last:
                     self.traces[name].advance(source)
-            add_gradient(parameter, total)
         if self.layer.cell.trained():
             direct = trajectory.linearised().parameter_direct
             accumulate_cell_parameters(
@@ -74,6 +75,10 @@ class PresynapticCredit:
     def _by_unit(self, products: Tensor) -> Tensor:
         """Return `[N]`: `[K, B, Q N]` summed over steps, samples and the outputs of a unit."""
         return products.sum((0, 1)).reshape(-1, self.layer.units).sum(0)
+
+    def settle(self) -> None:
+        """Add the gradients of the synapses, summed over the chunks since, to `.grad`."""
+        settle(self.sums)
 
     def bytes(self) -> int:
         """Bytes that the carried traces occupy now."""

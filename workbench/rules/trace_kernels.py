@@ -8,27 +8,41 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.neurons.kernels import Array, _kernel
+from workbench.neurons.kernels import Array, _inline, _kernel
+
+
+@_inline
+def _credit(trace: Array, owed: Array, b: int, j: int, gradient: Array, first: int, last: int) -> None:
+    """Add sum_s owed[q, s, b, n] e[s, b, j, n] to gradient[q, j, n]."""
+    for q in range(owed.shape[0]):
+        total = gradient[q, j, first:last]
+        for s in range(owed.shape[1]):
+            factor, e = owed[q, s, b, first:last], trace[s, b, j, first:last]
+            for n in range(e.size):
+                total[n] += factor[n] * e[n]
+
+
+@_kernel
+def credit(trace: Array, owed: Array, gradient: Array, first: int, last: int) -> None:
+    """gradient[q, j, n] += sum_{s,b} owed[q, s, b, n] e[s, b, j, n] for units first..last.
+
+    trace `[S, B, in, N]`, owed `[Q, S, B, N]`, gradient `[Q, in, N]`.
+    """
+    for b in range(trace.shape[1]):
+        for j in range(trace.shape[2]):
+            _credit(trace, owed, b, j, gradient, first, last)
 
 
 @_kernel
 def credit_and_decay(
     trace: Array, owed: Array, product: Array, gradient: Array, first: int, last: int
-) -> None:  # fmt: skip
-    """gradient[q, j, n] += sum_{s,b} owed[q, s, b, n] e[s, b, j, n]; then e[s] = sum_r product[s, r] e[r].
-
-    For units first..last. trace `[S, B, in, N]`, owed `[Q, S, B, N]`, product `[S, S, B, N]`, gradient `[Q, in, N]`.
-    """
-    states, batch, inputs, _ = trace.shape
+) -> None:
+    """As `credit`; then e[s] = sum_r product[s, r] e[r], product `[S, S, B, N]`."""
+    states = trace.shape[0]
     moved = np.empty((states, last - first), trace.dtype)
-    for b in range(batch):
-        for j in range(inputs):
-            for q in range(owed.shape[0]):
-                total = gradient[q, j, first:last]
-                for s in range(states):
-                    factor, e = owed[q, s, b, first:last], trace[s, b, j, first:last]
-                    for n in range(e.size):
-                        total[n] += factor[n] * e[n]
+    for b in range(trace.shape[1]):
+        for j in range(trace.shape[2]):
+            _credit(trace, owed, b, j, gradient, first, last)
             for s in range(states):
                 out = moved[s]
                 out[:] = 0

@@ -9,6 +9,7 @@ units of one decay. What x_t adds is added by events where the activity is spars
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from workbench.backbones.network import Layer
 from workbench.neurons.native import buffer, fast_kernels_apply, share
 from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.trajectory import Transport
+from workbench.rules.sums import GradientSum
 
 
 @dataclass
@@ -34,16 +36,17 @@ class PresynapticTrace:
         decays, group = torch.unique(decay, return_inverse=True)
         return PresynapticTrace(decays, group, source.like.new_zeros(decays.numel(), *source.shape[1:]))
 
-    def credit(self, owed: Tensor) -> Tensor:
-        """Return sum_b owed[b, n] e[group(n), b, :], `[N, in]`, for `owed` `[1, B, N]`."""
+    def credit(self, owed: Tensor, total: GradientSum) -> None:
+        """Add sum_b owed[b, n] e[group(n), b, :] to the gradient, for `owed` `[1, B, N]`."""
         if self.decays.numel() == 1:
-            return owed[0].T @ self.trace[0]
+            total.add_outer(owed[0], self.trace[0])
+            return
         result = owed.new_empty(owed.shape[2], self.trace.shape[2])
         by_unit = owed[0].T
         for index, trace in enumerate(self.trace):
             members = (self.group == index).nonzero()[:, 0]
             result[members] = by_unit[members] @ trace
-        return result
+        total.add_by_unit(result)
 
     def advance(self, source: Presynaptic) -> None:
         """Carry the traces over what the synapse read, `[K, B, in]`."""
@@ -92,28 +95,33 @@ class SynapticTrace:
         rows = layer.units if holomorphic else layer.cell.current_size * layer.units
         return SynapticTrace(rows, holomorphic)
 
-    def credit(self, owed: Tensor) -> Tensor:
-        """Return sum_{s,b} owed[s, b, n] e[s, b, :, n], `[P N, in]`, for `owed` `[S, B, N]`."""
+    def credit(self, owed: Tensor, total: GradientSum) -> None:
+        """Add sum_{s,b} owed[s, b, n] e[s, b, :, n] to the gradient, for `owed` `[S, B, N]`."""
         assert self.trace is not None
-        found = torch.einsum("qsbn,sbjn->qjn", self._owed(owed), self.trace)
-        return found.transpose(1, 2).reshape(-1, found.shape[1])
+        owed = self._owed(owed)
+        if fast_kernels_apply(self.trace):
+            from workbench.rules import trace_kernels
 
-    def carry(self, owed: Tensor, transport: Transport, source: Presynaptic) -> Tensor | None:
-        """Return the credit under `owed` `[S, B, N]` and carry the traces over the chunk; None while there are none."""
+            self._by_kernel(trace_kernels.credit, (owed,), total)
+        else:
+            self._add_to(total, torch.einsum("qsbn,sbjn->qjn", owed, self.trace))
+
+    def carry(self, owed: Tensor, transport: Transport, source: Presynaptic, total: GradientSum) -> None:
+        """Add the credit under `owed` `[S, B, N]` to the gradient and carry the traces over the chunk."""
         states, batch = transport.product.shape[0], source.shape[1]
-        drive = transport.drive[..., : self.rows]
-        credit = None
         if self.trace is None:
             shape = (states, batch, source.shape[2], self.rows)
             fast = fast_kernels_apply(source.like)
             self.trace = buffer(source.like, *shape).zero_() if fast else source.like.new_zeros(shape)
         elif fast_kernels_apply(self.trace):
-            credit = self._credit_and_decay(self._owed(owed), self._tiled(transport.product))
+            from workbench.rules import trace_kernels
+
+            arrays = (self._owed(owed), self._tiled(transport.product))
+            self._by_kernel(trace_kernels.credit_and_decay, arrays, total)
         else:
-            credit = self.credit(owed)
+            self.credit(owed, total)
             self.trace = torch.einsum("rsbn,sbjn->rbjn", self._tiled(transport.product), self.trace)
-        self._add(drive, source)
-        return credit
+        self._add(transport.drive[..., : self.rows], source)
 
     def _owed(self, owed: Tensor) -> Tensor:
         """Return `owed` `[S, B, N]` as `[Q, S, B, rows]`; Q is 2, real and imaginary currents, if holomorphic."""
@@ -127,14 +135,19 @@ class SynapticTrace:
         blocks = self.rows // values.shape[-1]
         return values if blocks == 1 else values.repeat(*[1] * (values.dim() - 1), blocks)
 
-    def _credit_and_decay(self, owed: Tensor, product: Tensor) -> Tensor:
-        from workbench.rules import trace_kernels
-
+    def _by_kernel(
+        self, kernel: Callable[..., None], factors: tuple[Tensor, ...], total: GradientSum
+    ) -> None:
+        """Run a kernel of credit over the units; factors: owed `[Q, S, B, N]` and what else it takes."""
         assert self.trace is not None
-        gradient = owed.new_zeros(len(owed), self.trace.shape[2], self.rows)
-        arrays = (array.contiguous().numpy() for array in (self.trace, owed, product, gradient))
-        share(trace_kernels.credit_and_decay, self.rows, self.trace.numel(), *arrays)
-        return gradient.transpose(1, 2).reshape(-1, gradient.shape[1])
+        gradient = factors[0].new_zeros(len(factors[0]), self.trace.shape[2], self.rows)
+        arrays = (array.contiguous().numpy() for array in (self.trace, *factors, gradient))
+        share(kernel, self.rows, self.trace.numel(), *arrays)
+        self._add_to(total, gradient)
+
+    def _add_to(self, total: GradientSum, gradient: Tensor) -> None:
+        """Add `[Q, in, N]`, block q of the currents being units q N to (q + 1) N."""
+        total.add_by_input(gradient[0] if len(gradient) == 1 else torch.cat(list(gradient), dim=-1))
 
     def _add(self, drive: Tensor, source: Presynaptic) -> None:
         """Add what the activity leaves: drive `[K, S, B, rows]`."""

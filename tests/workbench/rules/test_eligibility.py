@@ -56,6 +56,7 @@ def stream(layer, activity, signal, chunk):
             before = presynaptic(torch.cat([earlier[None], trajectory.outputs[:-1]]), activity)
         eligibility.accumulate(trajectory, signal[first:last], source, before, last=last == STEPS)
         state = trajectory.state
+    eligibility.settle()
     return eligibility
 
 

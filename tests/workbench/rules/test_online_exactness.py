@@ -125,6 +125,7 @@ def test_traces_with_the_true_signal_equal_bptt_in_deep_networks(name, chunk):
             trajectory = layer.run(source, state)
             eligibility.accumulate(trajectory, signal[stretch], source, None, last=last == STEPS)
             state = trajectory.state
+        eligibility.settle()
     assert_equal(network, gradients, 1e-10)
 
 
