@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workbench.backbones.network import Network
+from workbench.neurons.presynaptic import back_to_activity
 from workbench.rules.online import Chunk, Signal
 
 
@@ -34,13 +35,13 @@ def spatial_signals(chunk: Chunk) -> list[Signal]:
     signals: list[Signal] = []
     from_above: Tensor | None = None
     for index, weight in reversed(list(enumerate(readout_weights(chunk.network)))):
-        direct = None if weight is None else chunk.error @ weight
+        direct = None if weight is None else back_to_activity(chunk.error, weight)
         signals.append(Signal(now=from_above, through_readout=direct))
         if index > 0:
             parts = [part for part in (from_above, direct) if part is not None]
             total = parts[0] if len(parts) == 1 else torch.add(*parts)
             currents = chunk.trajectories[index].instantaneous(total)
-            from_above = currents @ layers[index].synapse.weight
+            from_above = back_to_activity(currents, layers[index].synapse.weight)
     return signals[::-1]
 
 
