@@ -15,8 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from workbench.neurons import lif_stack
 from workbench.neurons.cell import Cell
-from workbench.neurons.presynaptic import Presynaptic
+from workbench.neurons.leaky import LeakyIntegrator
+from workbench.neurons.lif import LIF
+from workbench.neurons.lif_layer import Units
+from workbench.neurons.lif_stack import Readout
+from workbench.neurons.native import fast_kernels_apply
+from workbench.neurons.presynaptic import FEWEST, Presynaptic
 from workbench.neurons.trajectory import Trajectory
 
 
@@ -131,6 +137,11 @@ class Layer(nn.Module):
         hooked = self.synapse._forward_hooks or self.synapse._forward_pre_hooks
         return type(self.synapse) is nn.Linear and not hooked
 
+    def is_plain(self, inputs: Tensor) -> bool:
+        """Tell whether a synapse that is nothing but weights reads `inputs`, and nobody listens or has hooks here."""
+        watched = self.listeners or self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
+        return not watched and self._read_by_plain_synapse(inputs)
+
     def _read_by_plain_synapse(self, inputs: Tensor) -> bool:
         """Tell whether nothing but weights meets an input that moves."""
         return self.reads_plainly and (len(inputs) == 1 or inputs.stride(0) != 0)
@@ -226,7 +237,26 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """`[T, B, inputs]` -> readout `[T, B, C]`."""
-        return self.run(inputs).outputs
+        hidden, readout = [self._units(layer, inputs) for layer in self.hidden], self.readout
+        rows, weight = inputs.shape[0] * inputs.shape[1], readout.synapse.weight
+        units = [found for found in hidden if found is not None]
+        leaky = (
+            type(readout.cell) is LeakyIntegrator and readout.recurrent is None and readout.is_plain(inputs)
+        )
+        if not leaky or len(units) < len(hidden) or rows < FEWEST or not fast_kernels_apply(weight):
+            return self.run(inputs).outputs
+        decay, start = readout.cell_parameters()["decay"], readout.initial_state(inputs.shape[1], weight)[0]
+        return lif_stack.scan(units, Readout(decay, start, weight, readout.synapse.bias), inputs)
+
+    def _units(self, layer: nn.Module, inputs: Tensor) -> Units | None:
+        """Return a hidden layer as `lif_stack` takes it, None if it is not a plain LIF layer that nobody watches."""
+        if not isinstance(layer, Layer) or type(layer.cell) is not LIF or not layer.is_plain(inputs):
+            return None
+        weight, bias = layer.synapse.weight, layer.synapse.bias
+        start = layer.initial_state(inputs.shape[1], weight)[0]
+        return Units(
+            layer.cell, layer.cell_parameters()["decay"], start, weight, bias, layer.recurrent_weight()
+        )
 
 
 def _normal(gain: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:

@@ -7,7 +7,7 @@ what chooses between events and the dense product.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from workbench.neurons.native import share
+from workbench.neurons.native import blocks, share
 
 Array = npt.NDArray[Any]
 
@@ -37,6 +37,15 @@ class Bits:
     def density(self) -> float:
         """Share of the entries that are not zero."""
         return int(self.offsets[-1]) / max(len(self.words) * self.inputs, 1)
+
+    def view(self, first: int, last: int) -> Bits:
+        """Return rows first..last in the same memory, offsets counting from the very first row."""
+        return replace(self, words=self.words[first:last], offsets=self.offsets[first : last + 1])
+
+    def rows(self, first: int, last: int) -> Bits:
+        """Return rows first..last alone; words are not copied."""
+        part = self.view(first, last)
+        return replace(part, offsets=part.offsets - part.offsets[0])
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,12 @@ def words_of(inputs: int) -> int:
     (1, 2)
     """
     return -(-inputs // 64)
+
+
+def room_for_bits(rows: int, inputs: int) -> Bits:
+    """Return binary bits of which nothing but the first offset is set."""
+    offsets = torch.zeros(rows + 1, dtype=torch.int64)
+    return Bits(inputs, torch.empty(rows, words_of(inputs), dtype=torch.int64), offsets, True)
 
 
 def bits_of(activity: Tensor) -> Bits:
@@ -115,13 +130,33 @@ def add_product(events: Events, by_input: Tensor, start: Tensor, out: Tensor) ->
 
 
 def add_gradient(events: Events, gradient: Tensor, out: Tensor) -> None:
-    """Add to `out` `[in, N]` the sum over rows of events times gradient `[R, N]`."""
+    """Add to `out` `[in, N]` the sum over rows of events times gradient `[R, N]`.
+
+    Input by input, rows of the gradient are added up: of a block of rows, which stay in the cache meanwhile.
+    """
     from workbench.neurons import event_kernels
 
-    units = gradient.shape[1]
-    arrays = (gradient.contiguous().numpy(), out.numpy())
-    work = (int(events.offsets[-1]) - int(events.offsets[0])) * units
-    share(event_kernels.outer, units, work, events.offsets, events.columns, events.values, *arrays)
+    rows, units = gradient.shape
+    errors, total = gradient.contiguous().numpy(), out.numpy()
+    nothing = np.empty(0, errors.dtype)
+    for first, last in blocks(rows, units):
+        turned = transposed(events.rows(first, last))
+        work = turned.columns.size * units
+        arrays = (turned.offsets, turned.columns, turned.values, errors[first:last], nothing, total)
+        share(event_kernels.product, events.inputs, work, *arrays)
+
+
+def transposed(events: Events) -> Events:
+    """Return the events by input: row i has the rows in which input i is not zero, in order."""
+    from workbench.neurons import event_kernels
+
+    offsets = events.offsets
+    count, rows = offsets[-1] - offsets[0], offsets.size - 1
+    turned = np.empty(events.inputs + 2, np.int64)
+    columns = np.empty(count, np.int32)
+    values = np.empty(count if events.values.size else 0, events.values.dtype)
+    event_kernels.transpose(offsets, events.columns, events.values, turned, columns, values)
+    return Events(rows, turned[:-1], columns, values)
 
 
 def _row_of_each(offsets: Array) -> Array:

@@ -31,7 +31,7 @@ def _row(array: Array, first: int, last: int) -> Array:
     return array[first:last].reshape((last - first) * array.shape[1])
 
 
-@_inline
+@_kernel
 def _repeated(values: Array, count: int) -> Array:
     """Return `[N]` values over again for each of `count` samples, flat."""
     out = np.empty(count * values.size, values.dtype)
@@ -41,7 +41,7 @@ def _repeated(values: Array, count: int) -> Array:
     return out
 
 
-@_inline
+@_kernel
 def _slope_row(row: Array, threshold: float, kind: int, k: float, psi: Array) -> None:
     """Write the surrogate slope of one row of membranes to `psi`; `kind` counts in the order of SURROGATES."""
     one = row.dtype.type(1.0)
@@ -70,21 +70,21 @@ def _slope_row(row: Array, threshold: float, kind: int, k: float, psi: Array) ->
             psi[n] = one - h * h
 
 
-@_inline
-def _decayed_row(before: Array, rate: Array, edge: Any, hard: bool, current: Array, out: Array) -> None:
-    """Write rate * reset(before) + current to `out`."""
+@_kernel
+def _add_decayed_row(before: Array, rate: Array, edge: Any, hard: bool, out: Array) -> None:
+    """Add rate * reset(before) to `out`."""
     zero = before.dtype.type(0.0)
     if hard:
-        for n in range(before.size):
+        for n in range(out.size):
             u = before[n]
-            out[n] = rate[n] * (zero if u >= edge else u) + current[n]
+            out[n] += rate[n] * (zero if u >= edge else u)
     else:
-        for n in range(before.size):
+        for n in range(out.size):
             u = before[n]
-            out[n] = rate[n] * (u - (edge if u >= edge else zero)) + current[n]
+            out[n] += rate[n] * (u - (edge if u >= edge else zero))
 
 
-@_inline
+@_kernel
 def _fire_row(membrane: Array, edge: Any, spikes: Array) -> None:
     """Write H(membrane - edge) to `spikes`."""
     one = membrane.dtype.type(1.0)
@@ -93,63 +93,93 @@ def _fire_row(membrane: Array, edge: Any, spikes: Array) -> None:
         spikes[n] = one if membrane[n] >= edge else zero
 
 
-@_kernel
-def forward(
-    currents: Array, decay: Array, start: Array, threshold: float, hard: bool, membrane: Array, spikes: Array,
-    first: int, last: int,
-) -> None:  # fmt: skip
-    """u_t = decay * reset(u_{t-1}) + I_t, y_t = H(u_t - threshold), for samples first..last."""
-    edge = currents.dtype.type(threshold)
-    rate = _repeated(decay, last - first)
-    before = _row(start, first, last)
-    for t in range(currents.shape[0]):
-        here = _row(membrane[t], first, last)
-        _decayed_row(before, rate, edge, hard, _row(currents[t], first, last), here)
-        _fire_row(here, edge, _row(spikes[t], first, last))
-        before = here
+_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
+_PLACES = np.zeros(64, np.int64)
+for _place in range(64):
+    _PLACES[((1 << _place) * 0x03F79D71B4CB0A89 % (1 << 64)) >> 58] = _place
+"""The place of a number's only bit, by the highest six bits of its product with a de Bruijn sequence."""
 
 
 @_kernel
-def forward_recurrent(
-    currents: Array, recurrent: Array, decay: Array, start: Array, threshold: float, hard: bool, membrane: Array,
-    spikes: Array, first: int, last: int,
-) -> None:  # fmt: skip
-    """As `forward`, plus the recurrent current: row j of `recurrent` `[from, to]` for each unit j that fired.
-
-    Spikes are few, so adding rows costs a fraction of the dense product.
-    """
-    steps, _, units = currents.shape
-    edge = currents.dtype.type(threshold)
-    fired = np.empty(units, np.int64)
-    for t in range(steps):
-        for b in range(first, last):
-            before = membrane[t - 1, b] if t > 0 else start[b]
-            here = membrane[t, b]
-            _decayed_row(before, decay, edge, hard, currents[t, b], here)
-            count = 0
-            for n in range(units):
-                # Written always and kept if it fired: a branch would be guessed wrong too often.
-                fired[count] = n
-                count += before[n] >= edge
-            _add_rows(recurrent, fired, count, here)
-            _fire_row(here, edge, spikes[t, b])
+def find_row(words: Array, columns: Array, at: int) -> int:
+    """Write the places of the bits that are set in `words` to `columns` from `at` on; return where they end."""
+    none, one, shift = np.uint64(0), np.uint64(1), np.uint64(58)
+    for i in range(words.size):
+        left = words[i]
+        while left != none:
+            others = left & (left - one)
+            columns[at] = 64 * i + _PLACES[((left ^ others) * _DE_BRUIJN) >> shift]
+            at += 1
+            left = others
+    return at
 
 
-@_inline
-def _add_rows(matrix: Array, chosen: Array, count: int, out: Array) -> None:
-    """Add the first `count` chosen rows of a matrix to `out`, four at a time to spare loads and stores of `out`."""
-    for i in range(0, count - 3, 4):
-        a, b = matrix[chosen[i]], matrix[chosen[i + 1]]
-        c, d = matrix[chosen[i + 2]], matrix[chosen[i + 3]]
+@_kernel
+def add_rows(matrix: Array, columns: Array, begin: int, end: int, out: Array) -> None:
+    """Add rows `columns[begin:end]` of a matrix to `out`, four at a time to spare loads and stores of `out`."""
+    for i in range(begin, end - 3, 4):
+        a, b = matrix[columns[i]], matrix[columns[i + 1]]
+        c, d = matrix[columns[i + 2]], matrix[columns[i + 3]]
         for n in range(out.size):
             out[n] += (a[n] + b[n]) + (c[n] + d[n])
-    for i in range(count - count % 4, count):
-        a = matrix[chosen[i]]
+    for i in range(end - (end - begin) % 4, end):
+        a = matrix[columns[i]]
         for n in range(out.size):
             out[n] += a[n]
 
 
-@_inline
+@_kernel
+def _pack_row(membrane: Array, edge: Any, words: Array) -> int:
+    """Write H(membrane - edge) as bits, bit j of word i for unit 64 i + j; return how many are set."""
+    count = 0
+    for i in range(words.size):
+        part = membrane[64 * i : min(64 * i + 64, membrane.size)]
+        word = np.uint64(0)
+        for j in range(part.size):
+            there = part[j] >= edge
+            count += there
+            word |= np.uint64(there) << np.uint64(j)
+        words[i] = word
+    return count
+
+
+@_kernel
+def forward(
+    reads: Array, by_input: Array, bias: Array, recurrent: Array, decay: Array, start: Array, threshold: float,
+    hard: bool, membrane: Array, spikes: Array, words: Array, counts: Array, first: int, last: int,
+) -> None:  # fmt: skip
+    """u_t = decay * reset(u_{t-1}) + I_t + V y_{t-1}, y_t = H(u_t - threshold), for samples first..last.
+
+    I is the sum of rows of `by_input` `[in, N]`, one for each bit set in `reads` `[T B, in / 64 rounded up]`, and
+    `bias` `[N]`; if `reads` is empty, `membrane` holds I, and u takes its place. V y is a sum of rows of `recurrent`
+    `[from, to]` likewise; `[0, 0]`: there is none. spikes `[T, B, N]`, words `[T B, N / 64 rounded up]` and counts
+    `[T B]`: y as numbers, as bits, and how many of each row, each of them unless empty.
+    """
+    steps, batch, units = membrane.shape
+    edge = membrane.dtype.type(threshold)
+    earlier = np.empty((batch, (units + 63) // 64), np.uint64)
+    present = np.empty(64 * max(reads.shape[1], earlier.shape[1]), np.int32)
+    for b in range(first, last if recurrent.size > 0 else first):
+        _pack_row(start[b], edge, earlier[b])
+    for t in range(steps):
+        for b in range(first, last):
+            r = t * batch + b
+            before = membrane[t - 1, b] if t > 0 else start[b]
+            here = membrane[t, b]
+            if reads.size > 0:
+                here[:] = bias
+                add_rows(by_input, present, 0, find_row(reads[r], present, 0), here)
+            _add_decayed_row(before, decay, edge, hard, here)
+            if recurrent.size > 0:
+                add_rows(recurrent, present, 0, find_row(earlier[b], present, 0), here)
+                _pack_row(here, edge, earlier[b])
+            if words.size > 0:
+                counts[r] = _pack_row(here, edge, words[r])
+            if spikes.size > 0:
+                _fire_row(here, edge, spikes[t, b])
+
+
+@_kernel
 def _pass_row(
     u_row: Array, psi: Array, rate: Array, edge: Any, hard: bool, cut: bool, out: Array
 ) -> None:  # fmt: skip
@@ -171,7 +201,7 @@ def _pass_row(
             out[n] = rate[n] * (one - edge * psi[n])
 
 
-@_inline
+@_kernel
 def _add_decay_gradient(gradient: Array, before: Array, edge: Any, hard: bool, decay_sum: Array) -> None:
     """Add dE/dI_t * reset(u_{t-1}), the decay's share of one step."""
     zero = before.dtype.type(0.0)
@@ -185,6 +215,10 @@ def _add_decay_gradient(gradient: Array, before: Array, edge: Any, hard: bool, d
             decay_sum[n] += gradient[n] * (u - (edge if u >= edge else zero))
 
 
+_TILE = 2048
+"""Numbers of a row that are taken through time together: what a step needs of them stays in the first-level cache."""
+
+
 @_kernel
 def adjoint(
     membrane: Array, start: Array, signal: Array, final: Array, decay: Array, threshold: float, hard: bool, cut: bool,
@@ -195,33 +229,49 @@ def adjoint(
 
     signal `[T, B, N]`, or `[1, B, N]` if it stays the same, is dE/dy, final `[B, N]` dE/du_T besides; gradient
     `[T, B, N]` becomes dE/dI, start_gradient `[B, N]` dE/du_0, decay_gradient `[B, N]` the decay's gradient of each
-    sample. `own` `[N]` is each unit's weight on itself (zeros without recurrence).
+    sample unless empty. `own` `[N]` is each unit's weight on itself, `[0]` without recurrence.
     """
     steps = membrane.shape[0]
     edge = membrane.dtype.type(threshold)
-    rate, weight = _repeated(decay, last - first), _repeated(own, last - first)
-    psi, through, later = np.empty_like(rate), np.empty_like(rate), np.zeros_like(rate)
-    decay_sum = _row(decay_gradient, first, last)
-    decay_sum[:] = 0
-    for t in range(steps - 1, -1, -1):
-        here = _row(membrane[t], first, last)
-        by_output = _row(signal[min(t, signal.shape[0] - 1)], first, last)
-        before = _row(membrane[t - 1], first, last) if t > 0 else _row(start, first, last)
-        g = _row(gradient[t], first, last)
-        _slope_row(here, threshold, kind, k, psi)
-        _pass_row(here, psi, rate, edge, hard, cut, through)
-        for n in range(g.size):
-            g[n] = psi[n] * (by_output[n] + weight[n] * later[n]) + through[n] * later[n]
-        if t == steps - 1:
-            g += _row(final, first, last)
-        _add_decay_gradient(g, before, edge, hard, decay_sum)
-        later = g
-    u = _row(start, first, last)
-    out = _row(start_gradient, first, last)
-    _slope_row(u, threshold, kind, k, psi)
-    _pass_row(u, psi, rate, edge, hard, cut, through)
-    for n in range(out.size):
-        out[n] = through[n] * later[n] + psi[n] * weight[n] * later[n]
+    together = max(1, _TILE // decay.size)
+    for b in range(first, last, together):
+        e = min(b + together, last)
+        rate, weight = _repeated(decay, e - b), _repeated(own, e - b)
+        psi, through, later = np.empty_like(rate), np.empty_like(rate), np.zeros_like(rate)
+        for t in range(steps - 1, -1, -1):
+            here = _row(membrane[t], b, e)
+            by_output = _row(signal[min(t, signal.shape[0] - 1)], b, e)
+            g = _row(gradient[t], b, e)
+            _slope_row(here, threshold, kind, k, psi)
+            _pass_row(here, psi, rate, edge, hard, cut, through)
+            _backward_row(by_output, psi, through, weight, later, g)
+            if t == steps - 1:
+                g += _row(final, b, e)
+            if decay_gradient.size > 0:
+                before = _row(membrane[t - 1], b, e) if t > 0 else _row(start, b, e)
+                decay_sum = _row(decay_gradient, b, e)
+                if t == steps - 1:
+                    decay_sum[:] = 0
+                _add_decay_gradient(g, before, edge, hard, decay_sum)
+            later = g
+        u = _row(start, b, e)
+        _slope_row(u, threshold, kind, k, psi)
+        _pass_row(u, psi, rate, edge, hard, cut, through)
+        by_output = np.zeros_like(rate)
+        _backward_row(by_output, psi, through, weight, later, _row(start_gradient, b, e))
+
+
+@_kernel
+def _backward_row(
+    signal: Array, psi: Array, through: Array, weight: Array, later: Array, out: Array
+) -> None:  # fmt: skip
+    """Write psi (signal + weight later) + through later; `weight` may be empty."""
+    if weight.size > 0:
+        for n in range(out.size):
+            out[n] = psi[n] * (signal[n] + weight[n] * later[n]) + through[n] * later[n]
+    else:
+        for n in range(out.size):
+            out[n] = psi[n] * signal[n] + through[n] * later[n]
 
 
 @_kernel

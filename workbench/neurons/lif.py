@@ -21,6 +21,7 @@ from torch import Tensor
 
 from workbench.neurons import lif_layer, lif_scan
 from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.lif_layer import Units
 from workbench.neurons.native import fast_kernels_apply
 from workbench.neurons.presynaptic import Presynaptic
 from workbench.neurons.surrogate import SurrogateName, slope, spike
@@ -122,8 +123,8 @@ class LIF(Cell):
         """As `Cell.scan_layer`, in blocks of steps."""
         if not fast_kernels_apply(weight):
             return super().scan_layer(parameters, state, activity, weight, bias, recurrent)
-        decay = parameters["decay"]
-        membrane, spikes = lif_layer.scan(self, decay, state[0], activity, weight, bias, recurrent)
+        units = Units(self, parameters["decay"], state[0], weight, bias, recurrent)
+        membrane, spikes = lif_layer.scan(units, activity)
         return membrane[None], spikes
 
     def run_layer(
@@ -140,8 +141,10 @@ class LIF(Cell):
             return super().run_layer(parameters, state, source, weight, bias, recurrent)
         decay, start = parameters["decay"].detach(), state[0].detach()
         among = None if recurrent is None else recurrent.detach()
-        membrane, spikes = lif_layer.forward(self, decay, start, source, weight, bias, among)
-        return LIFTrajectory(self, decay, start, membrane, spikes, _own(among))
+        units = Units(self, decay, start, weight.detach(), None if bias is None else bias.detach(), among)
+        membrane, fired = lif_layer.forward(units, source)
+        assert fired.activity is not None
+        return LIFTrajectory(self, decay, start, membrane, fired.activity, _own(among))
 
     def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
         """Return the decays if fixed and no transition depends on data: soft reset, cut gradient, no recurrence."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.neurons import lif_reference
+from workbench.neurons.events import Bits
 from workbench.neurons.native import buffer, fast_kernels_apply, one_thread, share
+from workbench.neurons.presynaptic import Product
 from workbench.neurons.surrogate import SURROGATES
 
 if TYPE_CHECKING:
@@ -20,30 +23,54 @@ if TYPE_CHECKING:
 
 
 def forward(
+    cell: LIF, decay: Tensor, start: Tensor, currents: Tensor, recurrent: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return membranes and spikes, both `[T, B, N]`, without a graph."""
+    if not fast_kernels_apply(currents):
+        return lif_reference.forward(cell, decay, start, currents, recurrent)
+    membrane, spikes = buffer(currents, *currents.shape), buffer(currents, *currents.shape)
+    membrane.copy_(currents)
+    write(cell, decay, start, None, recurrent, membrane, spikes, None)
+    return membrane, spikes
+
+
+def write(
     cell: LIF,
     decay: Tensor,
     start: Tensor,
-    currents: Tensor,
+    product: Product | None,
     recurrent: Tensor | None,
-    out: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return membranes and spikes, both `[T, B, N]`, without a graph; `out` is where the kernels write them."""
-    if not fast_kernels_apply(currents):
-        return lif_reference.forward(cell, decay, start, currents, recurrent)
+    membrane: Tensor,
+    spikes: Tensor | None,
+    bits: Bits | None,
+) -> None:
+    """Write membranes over the currents that stand there, or those of a product with bits; kernels must apply.
+
+    membrane `[T, B, N]`; recurrent `[N, N]`; spikes `[T, B, N]` and bits, of which `offsets[r + 1]` becomes the number
+    of spikes in row r, not yet summed up: the spikes as numbers and as bits, unless None.
+    """
     from workbench.neurons import kernels
 
-    currents = currents.contiguous()
-    shape = currents.shape
-    membrane, spikes = out if out is not None else (buffer(currents, *shape), buffer(currents, *shape))
-    head = (decay.contiguous().numpy(), start.contiguous().numpy(), cell.threshold, cell.reset == "hard")
-    tail = (membrane.numpy(), spikes.numpy())
-    batch, elements = currents.shape[1], currents.numel()
-    if recurrent is None:
-        share(kernels.forward, batch, elements, currents.numpy(), *head, *tail)
-    else:
-        rows = recurrent.T.contiguous().numpy()
-        share(kernels.forward_recurrent, batch, elements, currents.numpy(), rows, *head, *tail)
-    return membrane, spikes
+    no_matrix, no_words, no_counts = decay.new_empty(0, 0), np.empty((0, 0), np.int64), np.empty(0, np.int64)
+    reads, by_input, bias = no_words, no_matrix, decay[:0]
+    if product is not None:
+        assert product.source.bits is not None
+        reads, by_input, bias = product.source.bits.words.numpy(), product.by_input, product.start
+    words, counts = (no_words, no_counts) if bits is None else (bits.words.numpy(), bits.offsets.numpy()[1:])
+    among = no_matrix if recurrent is None else recurrent.T.contiguous()
+    share(
+        kernels.forward,
+        membrane.shape[1],
+        membrane.numel(),
+        reads.view(np.uint64),
+        *(array.numpy() for array in (by_input, bias, among, decay.contiguous(), start.contiguous())),
+        cell.threshold,
+        cell.reset == "hard",
+        membrane.numpy(),
+        (membrane[:0] if spikes is None else spikes).numpy(),
+        words.view(np.uint64),
+        counts,
+    )
 
 
 def adjoint(
@@ -55,11 +82,13 @@ def adjoint(
     own: Tensor | None = None,
     final: Tensor | None = None,
     out: Tensor | None = None,
+    *,
+    by_decay: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return dE/dI `[T, B, N]`, dE/du_0 `[B, N]` and each sample's decay gradient `[B, N]`.
 
     signal `[T, B, N]` is dE/dy, final `[B, N]` dE/du_T besides. `own` `[N]` is the weight of each unit on itself: the
-    diagonal form of recurrence. out: where the kernels write dE/dI.
+    diagonal form of recurrence. out: where the kernels write dE/dI. by_decay: whether the last is wanted, else zeros.
     """
     if final is None:
         final = torch.zeros_like(start)
@@ -71,20 +100,20 @@ def adjoint(
         # One signal for all steps, as target projection has it: the kernel reads the first over again.
         signal = signal[:1]
     gradient = buffer(membrane, *membrane.shape) if out is None else out
-    by_start, by_decay = torch.empty_like(final), torch.empty_like(final)
-    weight = torch.zeros_like(decay) if own is None else own
+    by_start, decays = torch.empty_like(final), torch.zeros_like(final)
+    weight = decay[:0] if own is None else own
     share(
         kernels.adjoint,
         membrane.shape[1],
         membrane.numel(),
         *(array.contiguous().numpy() for array in (membrane, start, signal, final, decay)),
         *kernel_settings(cell),
-        weight.numpy(),
+        weight.contiguous().numpy(),
         gradient.numpy(),
         by_start.numpy(),
-        by_decay.numpy(),
+        (decays if by_decay else decays[:0]).numpy(),
     )
-    return gradient, by_start, by_decay
+    return gradient, by_start, decays
 
 
 def recurrent_adjoint(

@@ -10,6 +10,7 @@ The tests hold the two equal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -44,9 +45,14 @@ class Presynaptic:
     like: Tensor
 
     @cached_property
+    def sparse(self) -> bool:
+        """Whether products go by events."""
+        return self.bits is not None and self.bits.density <= MOST
+
+    @cached_property
     def events(self) -> Events | None:
         """The events, None if products are dense."""
-        if self.bits is None or self.bits.density > MOST:
+        if self.bits is None or not self.sparse:
             return None
         return events_of(self.bits, self.activity, self.like)
 
@@ -71,10 +77,8 @@ class Presynaptic:
             return self.activity[first:last].flatten(0, -2).to(self.like.dtype)
         assert self.bits is not None
         batch = self.shape[1]
-        end = None if last is None else last * batch
-        words, offsets = self.bits.words[first * batch : end], self.bits.offsets[first * batch :]
-        offsets = offsets if end is None else offsets[: end - first * batch + 1]
-        return dense(replace(self.bits, words=words, offsets=offsets - offsets[0]), self.like)
+        bits = self.bits.rows(first * batch, (self.shape[0] if last is None else last) * batch)
+        return dense(bits, self.like)
 
 
 def presynaptic(activity: Tensor, like: Tensor) -> Presynaptic:
@@ -101,9 +105,16 @@ class Product:
     def __init__(self, source: Presynaptic, weight: Tensor, bias: Tensor | None) -> None:
         self.source = source
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
-        if source.events is not None:
-            self.by_input = self.weight.T.contiguous()
-            self.start = weight.new_zeros(len(weight)) if self.bias is None else self.bias.contiguous()
+
+    @cached_property
+    def by_input(self) -> Tensor:
+        """The weights by columns, `[in, N]`."""
+        return self.weight.T.contiguous()
+
+    @cached_property
+    def start(self) -> Tensor:
+        """What every sum starts from, `[N]`: the bias or zeros."""
+        return self.weight.new_zeros(len(self.weight)) if self.bias is None else self.bias.contiguous()
 
     def write(self, first: int, last: int, out: Tensor) -> None:
         """Write the currents of steps first..last to `out` `[K, B, N]`."""
@@ -122,7 +133,7 @@ class Gradient:
 
     def __init__(self, source: Presynaptic, units: int) -> None:
         self.source = source
-        shape = (source.shape[2], units) if source.events is not None else (units, source.shape[2])
+        shape = (source.shape[2], units) if source.sparse else (units, source.shape[2])
         self.total = source.like.new_zeros(shape)
 
     def add(self, first: int, last: int, gradient: Tensor) -> None:
@@ -136,7 +147,7 @@ class Gradient:
 
     def result(self) -> Tensor:
         """Return the gradient `[N, in]`."""
-        return self.total if self.source.events is None else self.total.T.contiguous()
+        return self.total.T.contiguous() if self.source.sparse else self.total
 
 
 def currents(source: Presynaptic, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -163,29 +174,45 @@ def product(activity: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out
 
 
-def keep(ctx: Any, source: Presynaptic, *others: Tensor | None) -> None:
-    """Save a source and other tensors in an autograd context; `kept` returns them."""
+def keep(ctx: Any, sources: Sequence[Presynaptic], *others: Tensor | None) -> None:
+    """Save sources and other tensors in an autograd context; `kept` returns them."""
+    ctx.sources = [replace(source, activity=None, bits=None) for source in sources]
+    ctx.bits = [
+        None if source.bits is None else (source.bits.inputs, source.bits.binary) for source in sources
+    ]
+    tensors = [tensor for source in sources for tensor in _tensors(source)]
+    ctx.save_for_backward(*tensors, *others)
+
+
+def _tensors(source: Presynaptic) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     bits = source.bits
-    ctx.source = replace(source, activity=None, bits=None)
-    ctx.bits = None if bits is None else (bits.inputs, bits.binary)
-    words, offsets = (None, None) if bits is None else (bits.words, bits.offsets)
-    ctx.save_for_backward(source.activity, words, offsets, *others)
+    return (source.activity, None, None) if bits is None else (source.activity, bits.words, bits.offsets)
 
 
-def kept(ctx: Any) -> tuple[Presynaptic, list[Tensor | None]]:
+def kept(ctx: Any) -> tuple[list[Presynaptic], list[Any]]:
     """Return what `keep` saved."""
-    activity, words, offsets, *others = ctx.saved_tensors
-    bits = None if ctx.bits is None else Bits(ctx.bits[0], words, offsets, ctx.bits[1])
-    return replace(ctx.source, activity=activity, bits=bits), others
+    tensors = list(ctx.saved_tensors)
+    sources = []
+    for i, (source, known) in enumerate(zip(ctx.sources, ctx.bits, strict=True)):
+        activity, words, offsets = tensors[3 * i : 3 * i + 3]
+        bits = None if known is None else Bits(known[0], words, offsets, known[1])
+        sources.append(replace(source, activity=activity, bits=bits))
+    return sources, tensors[3 * len(sources) :]
 
 
-def back_to_activity(gradient: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return dE/dx `[K, B, in]` for dE/dI `[K, B, N]`, in `out` if given."""
+def back_to_activity(
+    gradient: Tensor, weight: Tensor, out: Tensor | None = None, *, add: bool = False
+) -> Tensor:
+    """Return dE/dx `[K, B, in]` for dE/dI `[K, B, N]`, in `out` if given, added to what stands there if `add`."""
     if gradient.device.type != "cpu":
         return gradient @ weight
     if out is None:
         out = buffer(gradient, *gradient.shape[:-1], weight.shape[1])
-    torch.mm(gradient.flatten(0, -2), weight, out=out.view(-1, weight.shape[1]))
+    rows, flat = gradient.flatten(0, -2), out.view(-1, weight.shape[1])
+    if add:
+        flat.addmm_(rows, weight)
+    else:
+        torch.mm(rows, weight, out=flat)
     return out
 
 
@@ -195,14 +222,13 @@ class _Product(torch.autograd.Function):
         source = presynaptic(activity, weight)
         out = currents(source, weight, bias)
         ctx.biased = bias is not None
-        keep(ctx, source.spikes_as_bits() if ctx.needs_input_grad[0] else source, weight)
+        keep(ctx, [source.spikes_as_bits() if ctx.needs_input_grad[0] else source], weight)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        source, (weight,) = kept(ctx)
-        assert weight is not None
+        (source,), (weight,) = kept(ctx)
         by_activity = back_to_activity(gradient, weight) if ctx.needs_input_grad[0] else None
         by_weight = weight_gradient(source, gradient) if ctx.needs_input_grad[1] else None
         return by_activity, by_weight, gradient.sum((0, 1)) if ctx.biased else None
