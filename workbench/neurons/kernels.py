@@ -25,10 +25,26 @@ _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 _inline = numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 
 
-@_inline
+@_kernel
 def _row(array: Array, first: int, last: int) -> Array:
     """Return samples first..last of `[B, N]` as one flat view."""
     return array[first:last].reshape((last - first) * array.shape[1])
+
+
+@_kernel
+def _add_row(row: Array, out: Array) -> None:
+    """Add a row to `out`; written out, since array arithmetic compiles for seconds."""
+    for n in range(out.size):
+        out[n] += row[n]
+
+
+@_kernel
+def _zeros(like: Array) -> Array:
+    """Return as many zeros as `like` `[N]` has numbers."""
+    out = np.empty(like.size, like.dtype)
+    for n in range(out.size):
+        out[n] = 0
+    return out
 
 
 @_kernel
@@ -167,7 +183,8 @@ def forward(
             before = membrane[t - 1, b] if t > 0 else start[b]
             here = membrane[t, b]
             if reads.size > 0:
-                here[:] = bias
+                for n in range(units):
+                    here[n] = bias[n]
                 add_rows(by_input, present, 0, find_row(reads[r], present, 0), here)
             _add_decayed_row(before, decay, edge, hard, here)
             if recurrent.size > 0:
@@ -237,7 +254,7 @@ def adjoint(
     for b in range(first, last, together):
         e = min(b + together, last)
         rate, weight = _repeated(decay, e - b), _repeated(own, e - b)
-        psi, through, later = np.empty_like(rate), np.empty_like(rate), np.zeros_like(rate)
+        psi, through, later = _repeated(decay, e - b), _repeated(decay, e - b), _zeros(rate)
         for t in range(steps - 1, -1, -1):
             here = _row(membrane[t], b, e)
             by_output = _row(signal[min(t, signal.shape[0] - 1)], b, e)
@@ -246,7 +263,7 @@ def adjoint(
             _pass_row(here, psi, rate, edge, hard, cut, through)
             _backward_row(by_output, psi, through, weight, later, g)
             if t == steps - 1:
-                g += _row(final, b, e)
+                _add_row(_row(final, b, e), g)
             if decay_gradient.size > 0:
                 before = _row(membrane[t - 1], b, e) if t > 0 else _row(start, b, e)
                 decay_sum = _row(decay_gradient, b, e)
@@ -257,7 +274,7 @@ def adjoint(
         u = _row(start, b, e)
         _slope_row(u, threshold, kind, k, psi)
         _pass_row(u, psi, rate, edge, hard, cut, through)
-        by_output = np.zeros_like(rate)
+        by_output = _zeros(rate)
         _backward_row(by_output, psi, through, weight, later, _row(start_gradient, b, e))
 
 
@@ -294,7 +311,7 @@ def adjoint_step(
     for n in range(g.size):
         g[n] = psi[n] * (by_output[n] + onto[n])
     if t == steps - 1:
-        g += _row(final, 0, batch)
+        _add_row(_row(final, 0, batch), g)
     else:
         later = _row(gradient[t + 1], 0, batch)
         _pass_row(here, psi, rate, edge, hard, cut, through)
@@ -322,7 +339,7 @@ def leaky_adjoint(
 ) -> None:  # fmt: skip
     """Reverse scan of `leaky_forward`; arguments as in `adjoint`."""
     rate = _repeated(decay, last - first)
-    later = np.zeros_like(rate)
+    later = _zeros(rate)
     decay_sum = _row(decay_gradient, first, last)
     decay_sum[:] = 0
     for t in range(out.shape[0] - 1, -1, -1):
