@@ -150,13 +150,16 @@ class Layer(nn.Module):
     def run(self, source: Presynaptic, state: Tensor) -> Trajectory:
         """As `forward`, without a graph, keeping what local learning needs."""
         parameters, recurrent = self.cell_parameters(), self.recurrent_weight()
-        assert source.activity is not None
-        if self._read_by_plain_synapse(source.activity):
+        held_still = (
+            source.activity is not None and len(source.activity) > 1 and source.activity.stride(0) == 0
+        )
+        if self.reads_plainly and not held_still:
             weights = (self.synapse.weight, self.synapse.bias)
             trajectory = self.cell.run_layer(parameters, state, source, *weights, recurrent)
         else:
-            trajectory = self.cell.run(parameters, state, self.currents(source.activity), recurrent)
-        self._tell(source.activity, state, trajectory.outputs)
+            trajectory = self.cell.run(parameters, state, self.currents(source.numbers()), recurrent)
+        if self.listeners:
+            self._tell(source.numbers(), state, trajectory.outputs)
         return trajectory
 
     def one_step_earlier(self, state: Tensor, outputs: Tensor) -> Tensor | None:

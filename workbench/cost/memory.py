@@ -88,22 +88,24 @@ def _keeps_outputs(layer: Layer) -> bool:
 def chunk_activations(network: Network, chunk: int, batch: int) -> int:
     """What an online pass holds of K steps: K B (a m_1 + w sum of (k_l + Q_l [+ Q_l]) n_l + 2 w C) + w B sum S_l n_l.
 
-    The chunk's input, a bytes a number, and bits of all activity that is mostly silent; outputs (Q_l a unit) of each
-    hidden layer and the k_l numbers that its cell keeps, its outputs one step earlier for a recurrent synapse, all
-    outputs side by side if the readout reads several layers (their widths more), the readout and its error, and each
-    layer's state handed over; besides, for one layer at a time, the p_l numbers a unit of its trained cell parameters,
-    w max p_l n_l. Does not depend on T.
+    The chunk's input, a bytes a number, and bits of all spikes; outputs (Q_l a unit; none where a fused layer holds
+    them as bits alone) of each hidden layer and the k_l numbers that its cell keeps, its outputs one step earlier for a
+    recurrent synapse, all outputs side by side if the readout reads several layers (their widths more), the readout and
+    its error, and each layer's state handed over; besides, for one layer at a time, the p_l numbers a unit of its
+    trained cell parameters, w max p_l n_l. Does not depend on T.
     """
     layers = network.layers
     bits = _as_bits(network, chunk * batch)
     as_bits = _read(layers[0].inputs, network.input_bytes, bits=bits and network.input_bytes == 1)
     numbers = 2 * network.classes
     for layer, above in pairwise(layers):
-        numbers += _kept(layer) + (2 if layer.recurrent is not None else 1) * layer.width
         spiking = bits and layer.cell.spikes
-        if not (network.reads_all and above is network.readout):
-            as_bits += _read(above.inputs, 0, bits=spiking)
+        fused = spiking and layer.cell.fuses_layer and layer.recurrent is None
+        numbers += _kept(layer) + (0 if fused else layer.width)
+        if fused or not (network.reads_all and above is network.readout):
+            as_bits += _read(layer.width, 0, bits=spiking)
         if layer.recurrent is not None:
+            numbers += layer.width
             as_bits += _read(layer.width, 0, bits=spiking)
     if network.reads_all:
         numbers += network.readout.inputs

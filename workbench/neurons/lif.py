@@ -23,7 +23,7 @@ from workbench.neurons import lif_layer, lif_scan
 from workbench.neurons.cell import Cell, Parameters
 from workbench.neurons.lif_layer import Units
 from workbench.neurons.native import fast_kernels_apply
-from workbench.neurons.presynaptic import Presynaptic
+from workbench.neurons.presynaptic import FEWEST, Presynaptic
 from workbench.neurons.surrogate import SurrogateName, slope, spike
 from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Trajectory, Transport
 
@@ -109,7 +109,8 @@ class LIF(Cell):
         decay, start = parameters["decay"].detach(), state[0].detach()
         weight = None if recurrent is None else recurrent.detach()
         membrane, spikes = lif_scan.forward(self, decay, start, currents.detach(), weight)
-        return LIFTrajectory(self, decay, start, membrane, spikes, _own(weight))
+        fired = Presynaptic(spikes.shape, spikes, None, decay)
+        return LIFTrajectory(self, decay, start, membrane, fired, _own(weight))
 
     def scan_layer(
         self,
@@ -142,9 +143,10 @@ class LIF(Cell):
         decay, start = parameters["decay"].detach(), state[0].detach()
         among = None if recurrent is None else recurrent.detach()
         units = Units(self, decay, start, weight.detach(), None if bias is None else bias.detach(), among)
-        membrane, fired = lif_layer.forward(units, source)
-        assert fired.activity is not None
-        return LIFTrajectory(self, decay, start, membrane, fired.activity, _own(among))
+        # A recurrent synapse reads spikes as numbers.
+        as_bits = among is None and source.shape[0] * source.shape[1] >= FEWEST
+        membrane, fired = lif_layer.forward(units, source, as_bits=as_bits)
+        return LIFTrajectory(self, decay, start, membrane, fired, _own(among))
 
     def constant_decay(self, parameters: Parameters, *, recurrent: bool) -> Tensor | None:
         """Return the decays if fixed and no transition depends on data: soft reset, cut gradient, no recurrence."""
@@ -181,15 +183,23 @@ def _own(recurrent: Tensor | None) -> Tensor | None:
 class LIFTrajectory:
     """A stretch of steps of a LIF layer; membranes are all that is kept.
 
-    decay `[N]`; start `[B, N]` membrane before the stretch; membrane, outputs `[T, B, N]`; own `[N]` or None.
+    decay `[N]`; start `[B, N]` membrane before the stretch; membrane `[T, B, N]`; fired: the spikes, as numbers or as
+    bits; own `[N]` or None.
     """
 
     cell: LIF
     decay: Tensor
     start: Tensor
     membrane: Tensor
-    outputs: Tensor
+    fired: Presynaptic
     own: Tensor | None
+
+    @property
+    def outputs(self) -> Tensor:
+        """Spikes, `[T, B, N]`; made from the membranes if they are held as bits."""
+        if self.fired.activity is not None:
+            return self.fired.activity
+        return (self.membrane >= self.cell.threshold).to(self.membrane.dtype)
 
     @property
     def state(self) -> Tensor:

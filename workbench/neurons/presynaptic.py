@@ -63,6 +63,20 @@ class Presynaptic:
         binary = self.bits.binary
         return replace(self, activity=None if binary else self.activity, bits=self.bits if binary else None)
 
+    def picked(self, steps: Tensor) -> Presynaptic:
+        """Return `steps` `[P]` alone."""
+        activity = None if self.activity is None else self.activity[steps]
+        shape = torch.Size((len(steps), *self.shape[1:]))
+        return Presynaptic(shape, activity, self._picked_bits(steps), self.like)
+
+    def _picked_bits(self, steps: Tensor) -> Bits | None:
+        if self.bits is None:
+            return None
+        each = self.bits.offsets.diff().view(*self.shape[:2])[steps].flatten()
+        offsets = torch.cat([each.new_zeros(1), each.cumsum(0)])
+        words = self.bits.words.view(*self.shape[:2], -1)[steps].flatten(0, 1)
+        return replace(self.bits, words=words, offsets=offsets)
+
     def held(self) -> list[Tensor]:
         """Return the tensors behind it."""
         return self.held_as_bits() if self.activity is None else [self.activity, *self.held_as_bits()]
@@ -70,6 +84,10 @@ class Presynaptic:
     def held_as_bits(self) -> list[Tensor]:
         """Return the tensors behind its bits."""
         return [] if self.bits is None else [self.bits.words, self.bits.offsets]
+
+    def numbers(self) -> Tensor:
+        """Return the activity `[K, B, in]` as numbers, as it came if it is there."""
+        return self.activity if self.activity is not None else self.rows().view(self.shape)
 
     def rows(self, first: int = 0, last: int | None = None) -> Tensor:
         """Return steps first..last as dense rows `[K B, in]` of the dtype of the weights."""

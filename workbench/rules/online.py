@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer, Network
 from workbench.cost.measure import storage_bytes
+from workbench.neurons.lif import LIFTrajectory
 from workbench.neurons.presynaptic import Presynaptic, presynaptic
 from workbench.neurons.trajectory import Trajectory, held_by
 from workbench.plugin import MemoryCost, SequenceBatch, StepResult
@@ -165,21 +166,25 @@ class OnlinePass:
         last: bool,
     ) -> tuple[Tensor, Tensor]:
         """Run one chunk and learn from it; returns the summed loss and the readout `[K, B, C]`."""
-        activity = inputs
+        activity: Tensor | Presynaptic = inputs
+        weight: Tensor = self.network.readout.synapse.weight
         read: list[Presynaptic] = []
         before: list[Presynaptic | None] = []
         trajectories: list[Trajectory] = []
         for index, layer in enumerate(self.network.layers):
-            if layer is self.network.readout:
+            if layer is self.network.readout and self.network.reads_all:
                 activity = self.network.readout_input([trajectory.outputs for trajectory in trajectories])
-            source = presynaptic(activity, layer.synapse.weight)
+            source = presynaptic(activity, weight) if isinstance(activity, Tensor) else activity
             trajectory = layer.run(source, self.states[index])
-            earlier = layer.one_step_earlier(self.states[index], trajectory.outputs)
+            earlier = None
+            if layer.recurrent is not None:
+                earlier = layer.one_step_earlier(self.states[index], trajectory.outputs)
             read.append(source)
             before.append(None if earlier is None else presynaptic(earlier, earlier))
             trajectories.append(trajectory)
-            activity = trajectory.outputs
-        loss, error = step_errors(activity, goal, batch, scored)
+            activity = _read_above(trajectory)
+        outputs = trajectories[-1].outputs
+        loss, error = step_errors(outputs, goal, batch, scored)
         error *= scale
         goal = goal * scale if scored is None else goal * (scale * scored)[..., None]
         held = self._held_bytes([*read, *before], trajectories, error)
@@ -187,10 +192,10 @@ class OnlinePass:
         self.states = [trajectory.state.clone() for trajectory in trajectories]
         if chosen is not None:
             steps = chosen.nonzero()[:, 0]
-            weight = chosen[steps, None, None]
-            error, goal = error[steps] * weight, goal.expand(len(chosen), -1, -1)[steps] * weight
-            read = [_picked(source, steps) for source in read]
-            before = [None if source is None else _picked(source, steps) for source in before]
+            counts = chosen[steps, None, None]
+            error, goal = error[steps] * counts, goal.expand(len(chosen), -1, -1)[steps] * counts
+            read = [source.picked(steps) for source in read]
+            before = [None if source is None else source.picked(steps) for source in before]
             trajectories = [PickedTrajectory(trajectory, steps) for trajectory in trajectories]
         if len(error):
             self._assign(
@@ -199,7 +204,7 @@ class OnlinePass:
         cost = MemoryCost(activations=held, traces=sum(credit.bytes() for credit in self.credits))
         if cost.total > self.peak.total:
             self.peak = cost
-        return loss, activity
+        return loss, outputs
 
     def _assign(
         self,
@@ -236,11 +241,15 @@ class OnlinePass:
         held = [error, *self.states, *inputs.held_as_bits()]
         held += [tensor for source in others if source is not None for tensor in source.held()]
         held += [tensor for trajectory in trajectories for tensor in held_by(trajectory)]
+        held += [
+            tensor for each in trajectories if isinstance(each, LIFTrajectory) for tensor in each.fired.held()
+        ]
         # The input is a view of the whole batch's data, of which a chunk is needed.
         return storage_bytes(held) + inputs.activity.numel() * inputs.activity.element_size()
 
 
-def _picked(source: Presynaptic, steps: Tensor) -> Presynaptic:
-    """Return some steps of what a synapse read."""
-    assert source.activity is not None
-    return presynaptic(source.activity[steps], source.like)
+def _read_above(trajectory: Trajectory) -> Tensor | Presynaptic:
+    """Return a layer's outputs as the layer above reads them."""
+    if isinstance(trajectory, LIFTrajectory) and trajectory.fired.bits is not None:
+        return trajectory.fired
+    return trajectory.outputs

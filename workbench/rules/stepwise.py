@@ -24,6 +24,7 @@ from workbench.neurons.leaky import LeakyIntegrator
 from workbench.neurons.lif import LIF, LIFTrajectory
 from workbench.neurons.lif_scan import kernel_settings
 from workbench.neurons.native import fast_kernels_apply
+from workbench.neurons.presynaptic import Presynaptic
 from workbench.plugin import MemoryCost, SequenceBatch
 from workbench.rules.eligibility import LayerEligibility, presynaptic_groups
 from workbench.rules.loss import output_errors, step_errors
@@ -116,7 +117,9 @@ class _StepLayer:
         """Return the step as learning signals look at it."""
         cell = self.layer.cell
         assert isinstance(cell, LIF)
-        return LIFTrajectory(cell, self.decay, self.before, self.state[None], self.outputs[None], None)
+        outputs = self.outputs[None]
+        fired = Presynaptic(outputs.shape, outputs, None, self.decay)
+        return LIFTrajectory(cell, self.decay, self.before, self.state[None], fired, None)
 
     def learn(self, now: Tensor | None, through: Tensor | None, leak: float) -> None:
         """Move the traces on and put the gradient into `.grad`; signals `[B, N]` on the outputs."""
