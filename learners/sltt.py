@@ -41,7 +41,7 @@ class SLTTConfig(OnlineConfig):
 
     lr: float = Field(3e-3, gt=0, description="learning rate at the start of each task")
     chunk: int | None = Field(
-        20, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
+        28, ge=1, description="steps handled at once; changes speed and memory, not the gradient"
     )
     steps: int | None = Field(
         None, ge=1, description="SLTT-K: learn from this many random steps of each batch; none for all"

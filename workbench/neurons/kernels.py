@@ -4,8 +4,8 @@ Each kernel walks a slice of the batch, so that a thread pool can share a layer 
 does not depend on the slicing, hence not on the number of threads. Equations stand in `lif.py`; `lif_reference.py`
 holds the same functions in torch, and the tests hold the two equal.
 
-Time is the outer loop, and a step of the slice is one flat row: memory is read in order. Loops are short, because the
-compiler vectorises a loop only if few comparisons tell its arrays apart.
+Loops over a row of units are short, because the compiler vectorises a loop only if few comparisons tell its arrays
+apart; and they are written out, because array arithmetic and reshaping compile for seconds.
 """
 
 from __future__ import annotations
@@ -23,38 +23,6 @@ Array = npt.NDArray[Any]
 _kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 """No checks for division by zero: nothing divides by zero here, and a check keeps a loop from being vectorised."""
 _inline = numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
-
-
-@_kernel
-def _row(array: Array, first: int, last: int) -> Array:
-    """Return samples first..last of `[B, N]` as one flat view."""
-    return array[first:last].reshape((last - first) * array.shape[1])
-
-
-@_kernel
-def _add_row(row: Array, out: Array) -> None:
-    """Add a row to `out`; written out, since array arithmetic compiles for seconds."""
-    for n in range(out.size):
-        out[n] += row[n]
-
-
-@_kernel
-def _zeros(like: Array) -> Array:
-    """Return as many zeros as `like` `[N]` has numbers."""
-    out = np.empty(like.size, like.dtype)
-    for n in range(out.size):
-        out[n] = 0
-    return out
-
-
-@_kernel
-def _repeated(values: Array, count: int) -> Array:
-    """Return `[N]` values over again for each of `count` samples, flat."""
-    out = np.empty(count * values.size, values.dtype)
-    for b in range(count):
-        for n in range(values.size):
-            out[b * values.size + n] = values[n]
-    return out
 
 
 @_kernel
@@ -175,6 +143,8 @@ def forward(
     edge = membrane.dtype.type(threshold)
     earlier = np.empty((batch, (units + 63) // 64), np.uint64)
     present = np.empty(64 * max(reads.shape[1], earlier.shape[1]), np.int32)
+    # A literal 0 would be a type of its own, and its callees compiled again.
+    nought = first - first
     for b in range(first, last if recurrent.size > 0 else first):
         _pack_row(start[b], edge, earlier[b])
     for t in range(steps):
@@ -185,10 +155,10 @@ def forward(
             if reads.size > 0:
                 for n in range(units):
                     here[n] = bias[n]
-                add_rows(by_input, present, 0, find_row(reads[r], present, 0), here)
+                add_rows(by_input, present, nought, find_row(reads[r], present, nought), here)
             _add_decayed_row(before, decay, edge, hard, here)
             if recurrent.size > 0:
-                add_rows(recurrent, present, 0, find_row(earlier[b], present, 0), here)
+                add_rows(recurrent, present, nought, find_row(earlier[b], present, nought), here)
                 _pack_row(here, edge, earlier[b])
             if words.size > 0:
                 counts[r] = _pack_row(here, edge, words[r])
@@ -232,10 +202,6 @@ def _add_decay_gradient(gradient: Array, before: Array, edge: Any, hard: bool, d
             decay_sum[n] += gradient[n] * (u - (edge if u >= edge else zero))
 
 
-_TILE = 2048
-"""Numbers of a row that are taken through time together: what a step needs of them stays in the first-level cache."""
-
-
 @_kernel
 def adjoint(
     membrane: Array, start: Array, signal: Array, final: Array, decay: Array, threshold: float, hard: bool, cut: bool,
@@ -248,34 +214,26 @@ def adjoint(
     `[T, B, N]` becomes dE/dI, start_gradient `[B, N]` dE/du_0, decay_gradient `[B, N]` the decay's gradient of each
     sample unless empty. `own` `[N]` is each unit's weight on itself, `[0]` without recurrence.
     """
-    steps = membrane.shape[0]
+    steps, _, units = membrane.shape
     edge = membrane.dtype.type(threshold)
-    together = max(1, _TILE // decay.size)
-    for b in range(first, last, together):
-        e = min(b + together, last)
-        rate, weight = _repeated(decay, e - b), _repeated(own, e - b)
-        psi, through, later = _repeated(decay, e - b), _repeated(decay, e - b), _zeros(rate)
-        for t in range(steps - 1, -1, -1):
-            here = _row(membrane[t], b, e)
-            by_output = _row(signal[min(t, signal.shape[0] - 1)], b, e)
-            g = _row(gradient[t], b, e)
-            _slope_row(here, threshold, kind, k, psi)
-            _pass_row(here, psi, rate, edge, hard, cut, through)
-            _backward_row(by_output, psi, through, weight, later, g)
-            if t == steps - 1:
-                _add_row(_row(final, b, e), g)
+    psi, through, silence = np.empty_like(decay), np.empty_like(decay), np.zeros_like(decay)
+    for t in range(steps - 1, -1, -1):
+        for b in range(first, last):
+            g = gradient[t, b]
+            later = gradient[t + 1, b] if t + 1 < steps else silence
+            _slope_row(membrane[t, b], threshold, kind, k, psi)
+            _pass_row(membrane[t, b], psi, decay, edge, hard, cut, through)
+            _backward_row(signal[min(t, signal.shape[0] - 1), b], psi, through, own, later, g)
+            if t + 1 == steps:
+                for n in range(units):
+                    g[n] += final[b, n]
             if decay_gradient.size > 0:
-                before = _row(membrane[t - 1], b, e) if t > 0 else _row(start, b, e)
-                decay_sum = _row(decay_gradient, b, e)
-                if t == steps - 1:
-                    decay_sum[:] = 0
-                _add_decay_gradient(g, before, edge, hard, decay_sum)
-            later = g
-        u = _row(start, b, e)
-        _slope_row(u, threshold, kind, k, psi)
-        _pass_row(u, psi, rate, edge, hard, cut, through)
-        by_output = _zeros(rate)
-        _backward_row(by_output, psi, through, weight, later, _row(start_gradient, b, e))
+                before = membrane[t - 1, b] if t > 0 else start[b]
+                _add_decay_gradient(g, before, edge, hard, decay_gradient[b])
+    for b in range(first, last):
+        _slope_row(start[b], threshold, kind, k, psi)
+        _pass_row(start[b], psi, decay, edge, hard, cut, through)
+        _backward_row(silence, psi, through, own, gradient[0, b], start_gradient[b])
 
 
 @_kernel
@@ -300,36 +258,33 @@ def adjoint_step(
 
     feedback `[B, N]` is `gradient[t + 1] @ recurrent`, zeros at the last step; other arrays as in `adjoint`, whole.
     """
-    steps, batch, _ = membrane.shape
+    steps, batch, units = membrane.shape
     edge = membrane.dtype.type(threshold)
-    rate = _repeated(decay, batch)
-    psi, through = np.empty_like(rate), np.empty_like(rate)
-    here, by_output, onto = _row(membrane[t], 0, batch), _row(signal[t], 0, batch), _row(feedback, 0, batch)
-    before = _row(membrane[t - 1], 0, batch) if t > 0 else _row(start, 0, batch)
-    g = _row(gradient[t], 0, batch)
-    _slope_row(here, threshold, kind, k, psi)
-    for n in range(g.size):
-        g[n] = psi[n] * (by_output[n] + onto[n])
-    if t == steps - 1:
-        _add_row(_row(final, 0, batch), g)
-    else:
-        later = _row(gradient[t + 1], 0, batch)
-        _pass_row(here, psi, rate, edge, hard, cut, through)
-        for n in range(g.size):
-            g[n] += through[n] * later[n]
-    _add_decay_gradient(g, before, edge, hard, _row(decay_gradient, 0, batch))
+    psi, through = np.empty_like(decay), np.empty_like(decay)
+    for b in range(batch):
+        g, later = gradient[t, b], gradient[t + 1, b] if t + 1 < steps else final[b]
+        _slope_row(membrane[t, b], threshold, kind, k, psi)
+        for n in range(units):
+            g[n] = psi[n] * (signal[t, b, n] + feedback[b, n])
+        if t + 1 < steps:
+            _pass_row(membrane[t, b], psi, decay, edge, hard, cut, through)
+            for n in range(units):
+                g[n] += through[n] * later[n]
+        else:
+            for n in range(units):
+                g[n] += later[n]
+        _add_decay_gradient(g, membrane[t - 1, b] if t > 0 else start[b], edge, hard, decay_gradient[b])
 
 
 @_kernel
 def leaky_forward(currents: Array, decay: Array, start: Array, out: Array, first: int, last: int) -> None:
     """o_t = decay * o_{t-1} + I_t, for samples first..last."""
-    rate = _repeated(decay, last - first)
-    before = _row(start, first, last)
     for t in range(currents.shape[0]):
-        current, here = _row(currents[t], first, last), _row(out[t], first, last)
-        for n in range(here.size):
-            here[n] = rate[n] * before[n] + current[n]
-        before = here
+        for b in range(first, last):
+            before = out[t - 1, b] if t > 0 else start[b]
+            current, here = currents[t, b], out[t, b]
+            for n in range(here.size):
+                here[n] = decay[n] * before[n] + current[n]
 
 
 @_kernel
@@ -337,19 +292,14 @@ def leaky_adjoint(
     out: Array, start: Array, signal: Array, decay: Array, gradient: Array, start_gradient: Array,
     decay_gradient: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Reverse scan of `leaky_forward`; arguments as in `adjoint`."""
-    rate = _repeated(decay, last - first)
-    later = _zeros(rate)
-    decay_sum = _row(decay_gradient, first, last)
-    decay_sum[:] = 0
+    """Reverse scan of `leaky_forward`; arguments as in `adjoint`, start_gradient and decay_gradient zero before."""
     for t in range(out.shape[0] - 1, -1, -1):
-        before = _row(out[t - 1], first, last) if t > 0 else _row(start, first, last)
-        by_output, g = _row(signal[t], first, last), _row(gradient[t], first, last)
-        for n in range(g.size):
-            g[n] = by_output[n] + rate[n] * later[n]
-        for n in range(g.size):
-            decay_sum[n] += g[n] * before[n]
-        later = g
-    by_start = _row(start_gradient, first, last)
-    for n in range(by_start.size):
-        by_start[n] = rate[n] * later[n]
+        for b in range(first, last):
+            before = out[t - 1, b] if t > 0 else start[b]
+            # What later steps owe waits where dE/do_0 will stand.
+            g, total, later = gradient[t, b], decay_gradient[b], start_gradient[b]
+            for n in range(g.size):
+                g[n] = signal[t, b, n] + later[n]
+            for n in range(g.size):
+                later[n] = decay[n] * g[n]
+                total[n] += g[n] * before[n]

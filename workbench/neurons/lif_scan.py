@@ -246,8 +246,8 @@ def leaky_adjoint(decay: Tensor, start: Tensor, out: Tensor, signal: Tensor) -> 
     from workbench.neurons import kernels
 
     gradient = buffer(out, *out.shape)
-    by_start = torch.empty(start.shape, dtype=out.dtype)
-    by_decay = torch.empty_like(by_start)
+    by_start = torch.zeros(start.shape, dtype=out.dtype)
+    by_decay = torch.zeros_like(by_start)
     arrays = (array.contiguous().numpy() for array in (out, start, signal, decay))
     results = (gradient.numpy(), by_start.numpy(), by_decay.numpy())
     share(kernels.leaky_adjoint, out.shape[1], out.numel(), *arrays, *results)

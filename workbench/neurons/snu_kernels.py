@@ -1,6 +1,6 @@
 """Fused scans of spiking neural units in Numba; equations in `snu.py`, the reference in torch in `snu_scan.py`.
 
-As in `kernels.py`, a kernel walks a slice of the batch, a step of the slice is one flat row, and loops are short so
+As in `kernels.py`, a kernel walks a slice of the batch; a step of the slice is one flat row, and loops are short so
 that they vectorise.
 """
 
@@ -11,7 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from workbench.neurons.kernels import Array, _inline, _kernel, _repeated, _row, _slope_row
+from workbench.neurons.kernels import Array, _inline, _kernel, _slope_row
+
+
+@_kernel
+def _row(array: Array, first: int, last: int) -> Array:
+    """Return samples first..last of `[B, N]` as one flat view."""
+    return array[first:last].reshape((last - first) * array.shape[1])
+
+
+@_kernel
+def _repeated(values: Array, count: int) -> Array:
+    """Return `[N]` values over again for each of `count` samples, flat."""
+    out = np.empty(count * values.size, values.dtype)
+    for b in range(count):
+        for n in range(values.size):
+            out[b * values.size + n] = values[n]
+    return out
 
 
 @_inline
