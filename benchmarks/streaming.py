@@ -51,6 +51,7 @@ OPTIMISERS = ("adam", "sgd")
 SEQUENCES = 32
 """Different sequences, streamed in turn."""
 TOP = 12
+FORWARD = "layers forward"
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,13 @@ def result(name: str, optimiser: str, times: Sequence[float]) -> Result:
 def parts(stream: Stream) -> dict[str, float]:
     """Return the microseconds a step of one sequence by part: forward, optimiser, learning (the rest)."""
     from workbench.backbones.network import Layer
+    from workbench.rules.stepwise import StepwisePass
 
     before, watches = len(stream.stamps), Stopwatches()
     optimiser = type(stream.optimiser)
     with (
-        patch.object(Layer, "run", watches.around(Layer.run, "layers forward")),
+        patch.object(Layer, "run", watches.around(Layer.run, FORWARD)),
+        patch.object(StepwisePass, "_forward", watches.around(StepwisePass._forward, FORWARD)),
         patch.object(optimiser, "step", watches.around(optimiser.step, "optimiser step")),
         patch.object(optimiser, "zero_grad", watches.around(optimiser.zero_grad, "gradients cleared")),
     ):
