@@ -18,7 +18,7 @@ from torch import Tensor
 _SMALL = 1 << 15
 """Numbers under which handing half of the work to another thread costs more than it saves."""
 _BLOCK = 1 << 18
-"""Numbers in a buffer that is filled and read again at once: 0.5 MB in float32, part of a core's own cache."""
+"""Numbers in a buffer that is filled and read again at once: 1 MB in float32, half of a core's own cache."""
 
 
 def fast_kernels_apply(tensor: Tensor) -> bool:
