@@ -93,3 +93,18 @@ def test_what_the_fused_kernel_cannot_take_goes_the_plain_way() -> None:
     for parameter in (turned, torch.nn.Parameter(torch.zeros(3, dtype=torch.complex64))):
         optimiser = build_optimiser(LearnerConfig(), [{"params": [parameter], "lr": 1e-2}])
         assert type(optimiser) is torch.optim.AdamW
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_takes_the_steps_of_pytorch_to_the_bit(momentum: float) -> None:
+    mine, theirs = parameters(torch.float32), parameters(torch.float32)
+    config = LearnerConfig(optimiser="sgd", momentum=momentum)
+    ours = build_optimiser(config, [{"params": mine, "lr": 0.1}])
+    plain = torch.optim.SGD(theirs, lr=0.1, momentum=momentum, foreach=False)
+    for step in range(5):
+        for given in (mine, theirs):
+            set_gradients(given, step)
+            given[1].grad = None
+        ours.step()
+        plain.step()
+    assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))

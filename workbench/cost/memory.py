@@ -20,8 +20,10 @@ from workbench.rules.settings import OnlineConfig
 from workbench.rules.signals import readout_leak
 from workbench.rules.stepwise import serves_network
 
-SHORTEST = 25
+SHORTEST = 50
 """Steps of a chunk with traces too small to matter."""
+PASSING = 4
+"""What a chunk takes at its peak, passing buffers included, as a multiple of what it holds (measured: 3 to 5)."""
 
 
 def word(network: Network) -> int:
@@ -184,7 +186,7 @@ def chunk_length(
 ) -> int:
     """Return how many steps a rule handles at once.
 
-    By default as many as hold the bytes of the `traces` carried over a chunk, and `SHORTEST` at least: moving the
+    By default as many as take the bytes of the `traces` carried over a chunk, and `SHORTEST` at least: moving the
     traces then costs a bounded share of the time, and all of it at most twice the memory of traces alone. Never more
     than T.
     """
@@ -195,9 +197,9 @@ def chunk_length(
     if traces is None:
         return min(steps, SHORTEST)
     one = chunk_activations(network, 2 * FEWEST, batch) - chunk_activations(network, FEWEST, batch)
-    balanced = max(SHORTEST, traces() * FEWEST // one)
-    # Twice as many steps hold no more than a chunk and its traces do.
-    return steps if steps <= 2 * balanced else balanced
+    balanced = traces() * FEWEST // (PASSING * one)
+    # Twice as many steps take no more than a chunk and its traces do.
+    return steps if steps <= 2 * balanced else min(steps, max(SHORTEST, balanced))
 
 
 def _width(layer: Layer) -> int:
