@@ -23,8 +23,8 @@ from workbench.rules.stepwise import serves_network
 SHORTEST = 50
 """Steps of a chunk with traces too small to matter."""
 PASSING = 2
-"""How often what a chunk holds is counted against the traces: a compromise between its passing buffers, which take up to
-four times as much (measured), and the time that moving the traces takes."""
+"""How often what a chunk holds is counted against the traces: a compromise between its passing buffers, which take
+up to four times as much (measured), and the time that moving the traces takes."""
 
 
 def word(network: Network) -> int:
