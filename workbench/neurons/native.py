@@ -56,13 +56,13 @@ def one_thread() -> Iterator[None]:
 
 
 def buffer(like: Tensor, *shape: int) -> Tensor:
-    """Return an empty tensor of the dtype of `like`, float32 or float64, on the CPU.
+    """Return an empty tensor of the dtype and device of `like`.
 
     NumPy asks for huge pages where a buffer is large, torch does not: a buffer of 50 MB is filled five times as fast.
     """
     size = prod(shape)
-    if size < _SMALL:
-        return torch.empty(shape, dtype=like.dtype)
+    if size < _SMALL or like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
     # Torch aligns to 64 bytes, NumPy to 16; rows that lie askew of the cache's lines cost a fifth more.
     spare = 64 // like.element_size()
     whole = np.empty(size + spare, np.float32 if like.dtype == torch.float32 else np.float64)
