@@ -230,15 +230,10 @@ def records(points: Sequence[Point]) -> list[dict[str, Any]]:
 def names(options: argparse.Namespace) -> list[str]:
     """Return whom to measure: the loop, the learners, the peers that are installed."""
     chosen = [LOOP, *(choice.name for choice in options.learner)]
-    if options.peers and options.backbone != "lif":
-        print(f"skipping the peers: none of them has the cell of {options.backbone}")
-    elif options.peers:
-        from benchmarks.peers import installed
+    if options.peers:
+        from benchmarks.peers import present_peers
 
-        present, absent = installed()
-        for name in absent:
-            print(f"skipping {name}: not installed (pip install -e '.[peers]')")
-        chosen += present
+        chosen += present_peers(options.backbone)
     return chosen
 
 

@@ -199,6 +199,17 @@ PEERS: dict[str, Peer] = {
 }
 
 
+def present_peers(backbone: str) -> list[str]:
+    """Return the peers to compare with on a backbone, and tell which are skipped and why."""
+    if backbone != "lif":
+        print(f"skipping the peers: none of them has the cell of {backbone}")
+        return []
+    present, absent = installed()
+    for name in absent:
+        print(f"skipping {name}: not installed (pip install -e '.[peers]')")
+    return present
+
+
 def installed() -> tuple[list[str], list[str]]:
     """Return the names of the peers that are installed and of those that are not."""
     present = [name for name, peer in PEERS.items() if find_spec(peer.module) is not None]

@@ -43,7 +43,7 @@ from benchmarks.options import (
     numbers,
     positive,
 )
-from benchmarks.peers import PEERS, installed
+from benchmarks.peers import PEERS, present_peers
 from benchmarks.timing import (
     FEW_ROUNDS,
     Timing,
@@ -114,13 +114,8 @@ def variants(contenders: Contenders, options: argparse.Namespace) -> list[Varian
         print("skipping naive traces: they are written for feed-forward lif networks")
     elif options.naive:
         found += [Variant(f"naive-{form}", contenders.naive(form), FEW_ROUNDS) for form in FORMS]
-    if options.peers and contenders.backbone != "lif":
-        print(f"skipping the peers: none of them has the cell of {contenders.backbone}")
-    elif options.peers:
-        present, absent = installed()
-        for name in absent:
-            print(f"skipping {name}: not installed (pip install -e '.[peers]')")
-        found += [Variant(name, contenders.peer(name)) for name in present]
+    if options.peers:
+        found += [Variant(name, contenders.peer(name)) for name in present_peers(contenders.backbone)]
     return found
 
 

@@ -112,6 +112,7 @@ def build_experiment(
     network: Network = backbone.build(  # type: ignore[attr-defined]
         stream.channels, stream.classes, streams.torch("initialisation")
     )
+    network.input_bytes = stream.training_pool.number_bytes
     hardware = registry.load("hardware", config.hardware.name)(config.hardware.config)
     hardware.attach(network, streams)  # type: ignore[attr-defined]
     rule = registry.load("learner", config.learner.rule.name)(config.learner.rule.config)

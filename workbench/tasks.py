@@ -56,6 +56,13 @@ class SequencePool:
     targets: npt.NDArray[Any]
     scored: npt.NDArray[np.bool_] | None = None
 
+    @property
+    def number_bytes(self) -> int:
+        """Bytes of one number of a sequence: 1 of uint8, 4 of float32."""
+        import numpy as np
+
+        return int(self.inputs[np.arange(min(1, len(self.targets)))].itemsize)
+
 
 @dataclass(frozen=True)
 class Task:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import contenders, training_step
+from benchmarks import contenders
 from benchmarks.contenders import BPTT, Contenders
 from benchmarks.naive_traces import FORMS
 from benchmarks.options import learners
@@ -98,7 +98,7 @@ def test_wrong_naive_traces_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_command_writes_ratios_and_tells_what_it_skips(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_step, "installed", lambda: ([], ["snntorch", "norse"]))
+    monkeypatch.setattr("benchmarks.peers.installed", lambda: ([], ["snntorch", "norse"]))
     file = tmp_path / "step.json"
     asked = "osttp,osttp:backbone.reset=hard"
     assert (

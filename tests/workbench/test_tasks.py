@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.tasks import Jitter
+from workbench.tasks import Jitter, SequencePool
 
 
 @given(channels=st.integers(0, 6), steps=st.integers(0, 8), seed=st.integers(0, 1000))
@@ -35,3 +35,9 @@ def test_jitter_may_be_wider_than_the_sequence():
     shifted = Jitter(7, 5).apply(inputs, np.random.default_rng(0))
     left = np.unique(shifted.sum(axis=(1, 2)))
     assert left.tolist() == [0, 1, 2, 3, 4, 6]  # any rectangle of at most 3 x 2, or nothing
+
+
+def test_a_number_takes_the_bytes_in_which_sequences_are_handed_out():
+    for kind, size in ((np.uint8, 1), (np.float32, 4)):
+        assert SequencePool(np.zeros((2, 3, 4), kind), np.zeros(2, np.int64)).number_bytes == size
+        assert SequencePool(np.zeros((0, 3, 4), kind), np.zeros(0, np.int64)).number_bytes == size

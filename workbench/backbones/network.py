@@ -118,7 +118,8 @@ class Layer(nn.Module):
             last, outputs = self.cell.scan_layer(parameters, state, inputs, *weights, recurrent)
         else:
             last, outputs = self.cell.scan(parameters, state, self.currents(inputs), recurrent)
-        self._tell(inputs, state, outputs)
+        if self.listeners:
+            self._tell(inputs, state, outputs)
         return last, outputs
 
     def currents(self, inputs: Tensor) -> Tensor:
@@ -150,10 +151,11 @@ class Layer(nn.Module):
     def run(self, source: Presynaptic, state: Tensor) -> Trajectory:
         """As `forward`, without a graph, keeping what local learning needs."""
         parameters, recurrent = self.cell_parameters(), self.recurrent_weight()
-        held_still = (
-            source.activity is not None and len(source.activity) > 1 and source.activity.stride(0) == 0
+        # What is held as bits alone is no view of one step.
+        plain = (
+            self.reads_plainly if source.activity is None else self._read_by_plain_synapse(source.activity)
         )
-        if self.reads_plainly and not held_still:
+        if plain:
             weights = (self.synapse.weight, self.synapse.bias)
             trajectory = self.cell.run_layer(parameters, state, source, *weights, recurrent)
         else:
@@ -170,12 +172,11 @@ class Layer(nn.Module):
 
     @torch.no_grad()
     def _tell(self, inputs: Tensor, state: Tensor, outputs: Tensor) -> None:
-        if self.listeners:
-            outputs = outputs.detach()
-            inputs = inputs.detach().to(outputs.dtype)
-            activity = Activity(inputs, self.one_step_earlier(state.detach(), outputs), outputs)
-            for listen in self.listeners:
-                listen(self, activity)
+        outputs = outputs.detach()
+        inputs = inputs.detach().to(outputs.dtype)
+        activity = Activity(inputs, self.one_step_earlier(state.detach(), outputs), outputs)
+        for listen in self.listeners:
+            listen(self, activity)
 
 
 @dataclass(frozen=True)

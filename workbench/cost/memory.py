@@ -195,7 +195,7 @@ def chunk_length(
         return 1
     if config.chunk is not None:
         return min(config.chunk, steps)
-    if traces is None:
+    if traces is None or steps <= SHORTEST:
         return min(steps, SHORTEST)
     one = chunk_activations(network, 2 * FEWEST, batch) - chunk_activations(network, FEWEST, batch)
     balanced = traces() * FEWEST // (PASSING * one)

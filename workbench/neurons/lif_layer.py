@@ -93,7 +93,7 @@ class Backward:
         by_weight: bool,
     ) -> None:
         self.units, self.membrane, self.final = units, membrane, final
-        self.synapse = Gradient(source, len(units.weight)) if by_weight else None
+        self.source, self.synapse = source, Gradient() if by_weight else None
         self.recurrent = None if units.recurrent is None else torch.zeros_like(units.recurrent)
         self.decay = torch.zeros_like(units.decay) if by_decay else None
         self.bias = None if units.bias is None else torch.zeros_like(units.bias)
@@ -122,14 +122,14 @@ class Backward:
             fired = presynaptic((earlier >= units.cell.threshold).to(torch.uint8), gradient)
             self.recurrent += weight_gradient(fired, gradient)
         if self.synapse is not None:
-            self.synapse.add(first, last, gradient)
+            self.synapse.add(self.source, gradient, first, last)
         if self.bias is not None:
             self.bias += gradient.sum((0, 1))
         return gradient
 
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Return what belongs to `Units.tensors`."""
-        synapse = None if self.synapse is None else self.synapse.result()
+        synapse = None if self.synapse is None else self.synapse.take()
         return self.decay, self.final, synapse, self.bias, self.recurrent
 
 

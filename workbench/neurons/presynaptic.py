@@ -147,33 +147,53 @@ class Product:
 
 
 class Gradient:
-    """The gradient of a synapse's weight `[N, in]`, a few steps at a time."""
+    """The gradient of a synapse's weight `[N, in]`, summed over stretches of steps in the order in which they come.
 
-    def __init__(self, source: Presynaptic, units: int) -> None:
-        self.source = source
-        shape = (source.shape[2], units) if source.sparse else (units, source.shape[2])
-        self.total = source.like.new_zeros(shape)
+    Events add to it by inputs, dense products by units: each has a sum of its own, and they are brought together once.
+    """
 
-    def add(self, first: int, last: int, gradient: Tensor) -> None:
-        """Add what dE/dI `[K, B, N]` of steps first..last contributes."""
-        flat = gradient.flatten(0, -2)
-        events, batch = self.source.events, self.source.shape[1]
-        if events is not None:
-            add_gradient(events.rows(first * batch, last * batch), flat, self.total)
+    def __init__(self) -> None:
+        self.by_input: Tensor | None = None
+        self.by_unit: Tensor | None = None
+
+    def add(self, source: Presynaptic, gradient: Tensor, first: int = 0, last: int | None = None) -> None:
+        """Add sum_t gradient_t x_t^T over steps first..last of what the synapse read; dE/dI `[K, B, N]` of those."""
+        flat, events, batch = gradient.flatten(0, -2), source.events, source.shape[1]
+        if events is None:
+            self.add_outer(flat, source.rows(first, last))
+            return
+        if self.by_input is None:
+            self.by_input = gradient.new_zeros(source.shape[2], gradient.shape[2])
+        end = source.shape[0] if last is None else last
+        add_gradient(events.rows(first * batch, end * batch), flat, self.by_input)
+
+    def add_outer(self, gradient: Tensor, rows: Tensor) -> None:
+        """Add gradient^T rows for `[R, N]` and `[R, in]`."""
+        if self.by_unit is None:
+            self.by_unit = gradient.T @ rows
         else:
-            self.total.addmm_(flat.T, self.source.rows(first, last))
+            self.by_unit.addmm_(gradient.T, rows)
 
-    def result(self) -> Tensor:
-        """Return the gradient `[N, in]`."""
-        return self.total.T.contiguous() if self.source.sparse else self.total
+    def add_by_input(self, total: Tensor) -> None:
+        """Add a gradient that lies as `[in, N]`."""
+        self.by_input = total if self.by_input is None else self.by_input.add_(total)
+
+    def add_by_unit(self, total: Tensor) -> None:
+        """Add a gradient that lies as `[N, in]`."""
+        self.by_unit = total if self.by_unit is None else self.by_unit.add_(total)
+
+    def take(self) -> Tensor | None:
+        """Return the sum `[N, in]`, None if nothing was added, and start anew."""
+        total, turned = self.by_unit, None if self.by_input is None else self.by_input.T
+        self.by_input = self.by_unit = None
+        if turned is None:
+            return total
+        return turned.contiguous() if total is None else total.add_(turned)
 
 
 def currents(source: Presynaptic, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return W x + b `[K, B, N]`, without a graph."""
     steps, batch = source.shape[:2]
-    if weight.device.type != "cpu":
-        flat = torch.nn.functional.linear(source.rows(), weight.detach(), bias)
-        return flat.view(steps, batch, -1)
     out = buffer(weight, steps, batch, len(weight))
     Product(source, weight, bias).write(0, steps, out)
     return out
@@ -181,9 +201,11 @@ def currents(source: Presynaptic, weight: Tensor, bias: Tensor | None) -> Tensor
 
 def weight_gradient(source: Presynaptic, gradient: Tensor) -> Tensor:
     """Return sum_t gradient_t x_t^T `[N, in]` for dE/dI `[K, B, N]`."""
-    total = Gradient(source, gradient.shape[2])
-    total.add(0, source.shape[0], gradient)
-    return total.result()
+    total = Gradient()
+    total.add(source, gradient)
+    found = total.take()
+    assert found is not None
+    return found
 
 
 def product(activity: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -222,8 +244,6 @@ def back_to_activity(
     gradient: Tensor, weight: Tensor, out: Tensor | None = None, *, add: bool = False
 ) -> Tensor:
     """Return dE/dx `[K, B, in]` for dE/dI `[K, B, N]`, in `out` if given, added to what stands there if `add`."""
-    if gradient.device.type != "cpu":
-        return gradient @ weight
     if out is None:
         out = buffer(gradient, *gradient.shape[:-1], weight.shape[1])
     rows, flat = gradient.flatten(0, -2), out.view(-1, weight.shape[1])

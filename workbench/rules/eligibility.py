@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from workbench.backbones.network import Layer
-from workbench.neurons.presynaptic import Presynaptic
+from workbench.neurons.presynaptic import Gradient, Presynaptic
 from workbench.neurons.trajectory import Adjoint, Trajectory, Transport
-from workbench.rules.sums import GradientSum, settle
-from workbench.rules.traces import PresynapticTrace, SynapticTrace
+from workbench.rules.sums import Sums, settle
+from workbench.rules.traces import PresynapticTrace, SynapticTrace, distinct
 
 Sources = dict[str, tuple[Tensor, Presynaptic]]
 """By name: the parameter of a synapse and the presynaptic activity `[K, B, in]` that it carries."""
@@ -65,7 +65,7 @@ class LayerEligibility:
         self.groups = presynaptic_groups(layer) if presynaptic else None
         self.traces: dict[str, PresynapticTrace | SynapticTrace] = {}
         self.parameter_traces: dict[str, Tensor] = {}
-        self.sums: dict[str, GradientSum] = {}
+        self.sums: Sums = {}
         self.learned = learned_parameters(layer)
 
     def accumulate(
@@ -85,7 +85,7 @@ class LayerEligibility:
         adjoint = trajectory.adjoint(signal)
         transport = None if last else self._transport(trajectory)
         for name, (parameter, source) in sources_of(self.layer, activity, before).items():
-            total = self.sums.setdefault(name, GradientSum(parameter))
+            total = self.sums.setdefault(parameter, Gradient())
             total.add(source, adjoint.currents)
             self._credit(name, adjoint.state, transport, source, total, last=last)
         self._accumulate_cell(adjoint)
@@ -105,7 +105,7 @@ class LayerEligibility:
         owed: Tensor,
         transport: Transport | None,
         source: Presynaptic,
-        total: GradientSum,
+        total: Gradient,
         *,
         last: bool,
     ) -> None:
@@ -123,9 +123,7 @@ class LayerEligibility:
             synaptic.carry(owed, transport, source, total)
             return
         if not isinstance(trace, PresynapticTrace):
-            decays, group = self.groups
-            zero = source.like.new_zeros(decays.numel(), *source.shape[1:])
-            self.traces[name] = trace = PresynapticTrace(decays, group, zero)
+            self.traces[name] = trace = PresynapticTrace.zero(self.groups, source)
         trace.advance(source)
 
     def settle(self) -> None:
@@ -158,5 +156,5 @@ def presynaptic_groups(layer: Layer) -> tuple[Tensor, Tensor] | None:
     decay = layer.cell.constant_decay(parameters, recurrent=layer.recurrent is not None)
     if decay is None:
         return None
-    decays, group = torch.unique(decay, return_inverse=True)
-    return (decays, group) if decays.numel() < layer.units else None
+    groups = distinct(decay)
+    return groups if groups[0].numel() < layer.units else None

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer
 from workbench.neurons import lif_scan
-from workbench.neurons.presynaptic import Presynaptic
+from workbench.neurons.presynaptic import Gradient, Presynaptic
 from workbench.neurons.trajectory import Trajectory
 from workbench.rules.eligibility import (
     LayerEligibility,
     accumulate_cell_parameters,
     sources_of,
 )
-from workbench.rules.sums import GradientSum, settle
-from workbench.rules.traces import PresynapticTrace
+from workbench.rules.sums import Sums, settle
+from workbench.rules.traces import PresynapticTrace, distinct
 
 if TYPE_CHECKING:
     from workbench.rules.online import Credit
@@ -37,7 +37,7 @@ class PresynapticCredit:
     def __init__(self, layer: Layer, decay: Tensor | None) -> None:
         self.layer = layer
         self.traces: dict[str, PresynapticTrace] = {}
-        self.sums: dict[str, GradientSum] = {}
+        self.sums: Sums = {}
         self.decay: Tensor | None = None
         if decay is not None and bool((decay > 0).any()):
             # One decay for each of the currents of a unit.
@@ -57,13 +57,13 @@ class PresynapticCredit:
         if self.decay is not None:
             gradient = lif_scan.leaky_owed(self.decay, gradient)
         for name, (parameter, source) in sources_of(self.layer, activity, before).items():
-            total = self.sums.setdefault(name, GradientSum(parameter))
+            total = self.sums.setdefault(parameter, Gradient())
             total.add(source, gradient)
             if self.decay is not None:
                 if name in self.traces:
                     self.traces[name].credit((self.decay * gradient[0])[None], total)
                 elif not last:
-                    self.traces[name] = PresynapticTrace.zero(self.decay, source)
+                    self.traces[name] = PresynapticTrace.zero(distinct(self.decay), source)
                 if not last:
                     self.traces[name].advance(source)
         if self.layer.cell.trained():

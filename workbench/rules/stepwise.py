@@ -29,6 +29,7 @@ from workbench.plugin import MemoryCost, SequenceBatch
 from workbench.rules.eligibility import LayerEligibility, presynaptic_groups
 from workbench.rules.loss import output_errors, step_errors
 from workbench.rules.presynaptic import PresynapticCredit
+from workbench.rules.traces import distinct
 
 if TYPE_CHECKING:
     from workbench.rules.online import Credit, OnlinePass
@@ -152,8 +153,7 @@ def _groups(layer: Layer, credit: Credit) -> tuple[Tensor, Tensor] | None:
     """Return distinct decays of the traces and each unit's place among them; None for a trace per synapse."""
     if isinstance(credit, PresynapticCredit):
         decay = credit.decay if credit.decay is not None else layer.synapse.weight.new_zeros(layer.units)
-        decays, group = torch.unique(decay.detach(), return_inverse=True)
-        return decays, group
+        return distinct(decay)
     return presynaptic_groups(layer)
 
 

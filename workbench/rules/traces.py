@@ -17,9 +17,14 @@ from torch import Tensor
 
 from workbench.backbones.network import Layer
 from workbench.neurons.native import buffer, fast_kernels_apply, share
-from workbench.neurons.presynaptic import Presynaptic
+from workbench.neurons.presynaptic import Gradient, Presynaptic
 from workbench.neurons.trajectory import Transport
-from workbench.rules.sums import GradientSum
+
+
+def distinct(decay: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct values `[D]` of decays `[N]`, and each unit's place among them `[N]`."""
+    decays, group = torch.unique(decay.detach(), return_inverse=True)
+    return decays, group
 
 
 @dataclass
@@ -31,12 +36,12 @@ class PresynapticTrace:
     trace: Tensor
 
     @staticmethod
-    def zero(decay: Tensor, source: Presynaptic) -> PresynapticTrace:
-        """Return an empty trace of what a synapse of units with `decay` `[N]` reads."""
-        decays, group = torch.unique(decay, return_inverse=True)
+    def zero(groups: tuple[Tensor, Tensor], source: Presynaptic) -> PresynapticTrace:
+        """Return an empty trace of what a synapse reads, for units in groups of one decay (see `distinct`)."""
+        decays, group = groups
         return PresynapticTrace(decays, group, source.like.new_zeros(decays.numel(), *source.shape[1:]))
 
-    def credit(self, owed: Tensor, total: GradientSum) -> None:
+    def credit(self, owed: Tensor, total: Gradient) -> None:
         """Add sum_b owed[b, n] e[group(n), b, :] to the gradient, for `owed` `[1, B, N]`."""
         if self.decays.numel() == 1:
             total.add_outer(owed[0], self.trace[0])
@@ -95,7 +100,7 @@ class SynapticTrace:
         rows = layer.units if holomorphic else layer.cell.current_size * layer.units
         return SynapticTrace(rows, holomorphic)
 
-    def credit(self, owed: Tensor, total: GradientSum) -> None:
+    def credit(self, owed: Tensor, total: Gradient) -> None:
         """Add sum_{s,b} owed[s, b, n] e[s, b, :, n] to the gradient, for `owed` `[S, B, N]`."""
         assert self.trace is not None
         owed = self._owed(owed)
@@ -106,13 +111,11 @@ class SynapticTrace:
         else:
             self._add_to(total, torch.einsum("qsbn,sbjn->qjn", owed, self.trace))
 
-    def carry(self, owed: Tensor, transport: Transport, source: Presynaptic, total: GradientSum) -> None:
+    def carry(self, owed: Tensor, transport: Transport, source: Presynaptic, total: Gradient) -> None:
         """Add the credit under `owed` `[S, B, N]` to the gradient and carry the traces over the chunk."""
         states, batch = transport.product.shape[0], source.shape[1]
         if self.trace is None:
-            shape = (states, batch, source.shape[2], self.rows)
-            fast = fast_kernels_apply(source.like)
-            self.trace = buffer(source.like, *shape).zero_() if fast else source.like.new_zeros(shape)
+            self.trace = buffer(source.like, states, batch, source.shape[2], self.rows).zero_()
         elif fast_kernels_apply(self.trace):
             from workbench.rules import trace_kernels
 
@@ -135,9 +138,7 @@ class SynapticTrace:
         blocks = self.rows // values.shape[-1]
         return values if blocks == 1 else values.repeat(*[1] * (values.dim() - 1), blocks)
 
-    def _by_kernel(
-        self, kernel: Callable[..., None], factors: tuple[Tensor, ...], total: GradientSum
-    ) -> None:
+    def _by_kernel(self, kernel: Callable[..., None], factors: tuple[Tensor, ...], total: Gradient) -> None:
         """Run a kernel of credit over the units; factors: owed `[Q, S, B, N]` and what else it takes."""
         assert self.trace is not None
         gradient = factors[0].new_zeros(len(factors[0]), self.trace.shape[2], self.rows)
@@ -145,7 +146,7 @@ class SynapticTrace:
         share(kernel, self.rows, self.trace.numel(), *arrays)
         self._add_to(total, gradient)
 
-    def _add_to(self, total: GradientSum, gradient: Tensor) -> None:
+    def _add_to(self, total: Gradient, gradient: Tensor) -> None:
         """Add `[Q, in, N]`, block q of the currents being units q N to (q + 1) N."""
         total.add_by_input(gradient[0] if len(gradient) == 1 else torch.cat(list(gradient), dim=-1))
 
