@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from workbench.dormant import by_unit, dormant_units
 from workbench.lazy import lazy_module
 from workbench.plugin import MemoryCost, Modifier, PluginConfig
 
@@ -240,15 +241,6 @@ def hidden_layers(network: Network) -> list[Layer]:
     return network.layers[:-1]
 
 
-def dormant_units(values: Tensor, threshold: float) -> Tensor:
-    """Return which units `[N]` bool have at most `threshold` times the mean of `values` `[N]`; NaN counts as live.
-
-    >>> dormant_units(torch.tensor([0.0, 0.1, 2.9]), 0.1)
-    tensor([ True,  True, False])
-    """
-    return values <= threshold * values.mean()
-
-
 def lowest(values: Tensor, count: int) -> Tensor:
     """Return which units `[N]` bool have the `count` lowest of `values` `[N]`; of equal ones the first, NaN never.
 
@@ -267,11 +259,6 @@ def kept(ratio: float, sensitivity: float, least: float, most: float) -> float:
     [0.9, 0.5, 0.2]
     """
     return min(max(1.0 - sensitivity * ratio, least), most)
-
-
-def by_unit(values: Tensor, units: int) -> Tensor:
-    """Return the mean `[T, B, N]` over each unit's several values, `[T, B, Q N]` in blocks (a complex unit has two)."""
-    return values.reshape(*values.shape[:-1], -1, units).mean(-2)
 
 
 def slopes(network: Network, inputs: Tensor) -> Iterator[tuple[Layer, Tensor]]:

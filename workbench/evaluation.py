@@ -1,14 +1,16 @@
-"""What an evaluation counts: correct decisions, loss and spike rates of each task."""
+"""What an evaluation counts: correct decisions and loss of each task, spike rates and dormant units of each layer."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from workbench.backbones.network import ForwardPass
+from workbench.dormant import DORMANT_SHARE, by_unit, dormant_units
 from workbench.plugin import SequenceBatch
 from workbench.rules.loss import decision, frame_counts, normaliser, predicts_steps, sequence_loss
 
@@ -20,12 +22,15 @@ class Tally:
     misses. loss: cross-entropy of the decision a sequence; in prediction the negative log-likelihood a scored step.
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, units: Sequence[int]) -> None:
+        """`units`: how many each hidden layer has."""
         self.hits = self.trials = 0
         self.loss_sum = 0.0
         self.losses = 0.0
         self.sequences = 0
-        self.rate_sums = torch.zeros(hidden)
+        self.rate_sums = torch.zeros(len(units))
+        self.activity = [torch.zeros(count, dtype=torch.float64) for count in units]
+        """|output| of each hidden layer's units `[N]`, summed over steps and sequences."""
         self.last_loss = torch.zeros(())
 
     def add(self, passed: ForwardPass, batch: SequenceBatch) -> None:
@@ -45,6 +50,9 @@ class Tally:
         self.sequences += batch.size
         if passed.spikes:
             self.rate_sums += _rates(passed.spikes) * batch.size
+            for sums, outputs in zip(self.activity, passed.spikes, strict=True):
+                # A batch's spikes are counted exactly in single precision, those of all batches in double.
+                sums += by_unit(outputs.detach().abs().sum((0, 1)).cpu().double(), len(sums))
 
     @property
     def accuracy(self) -> float:
@@ -63,11 +71,13 @@ def _rates(spikes: list[Tensor]) -> Tensor:
 
 @dataclass
 class Evaluation:
-    """Accuracies and losses by task, nan where not tested, and the spike rate of each hidden layer over all tested."""
+    """Accuracies and losses by task, nan where not tested; activity of the hidden layers over all that was tested."""
 
     accuracies: list[float]
     losses: list[float]
     rate_sums: Tensor | None = None
+    activity: list[Tensor] = field(default_factory=list)
+    """|output| of each hidden layer's units `[N]`, summed over steps and sequences."""
     sequences: int = 0
 
     @staticmethod
@@ -80,6 +90,8 @@ class Evaluation:
         self.accuracies[task] = tally.accuracy
         self.losses[task] = tally.loss
         self.rate_sums = tally.rate_sums if self.rate_sums is None else self.rate_sums + tally.rate_sums
+        before = self.activity or [torch.zeros_like(sums) for sums in tally.activity]
+        self.activity = [sums + more for sums, more in zip(before, tally.activity, strict=True)]
         self.sequences += tally.sequences
 
     @property
@@ -89,3 +101,10 @@ class Evaluation:
             return []
         rates: list[float] = (self.rate_sums / self.sequences).tolist()
         return rates
+
+    @property
+    def dormant(self) -> list[float]:
+        """Share of dormant units of each hidden layer: mean |output| at most `DORMANT_SHARE` of the layer's mean."""
+        if not self.sequences:
+            return []
+        return [float(dormant_units(sums, DORMANT_SHARE).double().mean()) for sums in self.activity]

@@ -26,7 +26,7 @@ from workbench.runfolder import MetricsRecorder, RunFolder
 from workbench.streams import build_benchmark
 from workbench.trainer import Trainer
 
-SPIKE_RATE, TEST_LOSS = "spike_rate/layer_", "test_loss/task_"
+SPIKE_RATE, DORMANT, TEST_LOSS = "spike_rate/layer_", "dormant/layer_", "test_loss/task_"
 CHECKPOINT_SHARE = 0.01
 """Largest share of a run's time that checkpoints may take.
 
@@ -44,16 +44,18 @@ class Progress:
     losses: list[list[float]] = field(default_factory=list)
     """As `matrix`: test loss a sequence, or a scored step in prediction."""
     spike_rates: list[list[float]] = field(default_factory=list)
+    dormant: list[list[float]] = field(default_factory=list)
+    """Share of dormant units of each hidden layer, by task."""
     throughput: list[float] = field(default_factory=list)
     measured: dict[str, int] = field(default_factory=dict)
 
     def task_done(self, accuracies: Sequence[float], metrics: Mapping[str, float]) -> None:
         """Add what observers are told of a task."""
-        # In the order of the layers, in which they were entered.
-        rates = [value for key, value in metrics.items() if key.startswith(SPIKE_RATE)]
         self.matrix.append(list(accuracies))
         self.losses.append([metrics.get(f"{TEST_LOSS}{task}", math.nan) for task in range(len(accuracies))])
-        self.spike_rates.append(rates)
+        # In the order of the layers, in which they were entered.
+        self.spike_rates.append([value for key, value in metrics.items() if key.startswith(SPIKE_RATE)])
+        self.dormant.append([value for key, value in metrics.items() if key.startswith(DORMANT)])
         self.throughput.append(metrics["samples_per_second"])
 
 
@@ -178,6 +180,7 @@ class Run:
         metrics = self.trainer.train_task(task, first_epoch)
         found = self.trainer.evaluate_tasks(task)
         metrics |= {f"{SPIKE_RATE}{layer}": rate for layer, rate in enumerate(found.spike_rates)}
+        metrics |= {f"{DORMANT}{layer}": share for layer, share in enumerate(found.dormant)}
         metrics |= {f"{TEST_LOSS}{j}": loss for j, loss in enumerate(found.losses) if not math.isnan(loss)}
         self.progress.task_done(found.accuracies, metrics)
         self._measure()
@@ -273,6 +276,7 @@ class Run:
         extra: dict[str, Any] = {
             "throughput": progress.throughput,
             "spike_rates": progress.spike_rates,
+            "dormant": progress.dormant,
             "test_loss": progress.losses,
             "learned": [row[task] for task, row in enumerate(progress.matrix)],
             "predicts_steps": self.experiment.stream.predicts_steps,

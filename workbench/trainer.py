@@ -159,7 +159,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         begun = time.perf_counter()
         labels = np.full(len(indices), self.task if self.masks is not None else 0)
         loader = BatchLoader(self.stream.training_pool, [Source(indices, labels, EVALUATION_BATCH)])
-        tally = Tally(len(self.network.hidden))
+        tally = Tally([layer.units for layer in self.network.layers[:-1]])
         with torch.no_grad(), self._evaluating(self.task):
             for parts in loader:
                 batch = self._sequences(parts)
@@ -346,7 +346,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def eval_epoch(self, **kwargs: Any) -> None:
         """Evaluate one experience: accuracy, loss and spike rates."""
         task = self.experience.current_experience
-        self._tally = Tally(len(self.network.hidden))
+        self._tally = Tally([layer.units for layer in self.network.layers[:-1]])
         with self._evaluating(task):
             for batch in self.dataloader:
                 self.mbatch = batch

@@ -1,4 +1,4 @@
-"""What is evaluated: tasks asked for, prediction of every step, hooks of modifiers around it."""
+"""What is evaluated: tasks asked for, prediction of every step, dormant units, hooks of modifiers around it."""
 
 import math
 
@@ -7,7 +7,9 @@ import pytest
 import torch
 from fixtures.small import task_stream, trainer
 
-from workbench.plugin import Modifier
+from workbench.backbones.network import ForwardPass
+from workbench.evaluation import Evaluation, Tally
+from workbench.plugin import Modifier, SequenceBatch
 from workbench.tasks import DatasetInfo, SequencePool, Task, TaskStream
 
 
@@ -90,3 +92,47 @@ def test_modifiers_hear_of_batches_and_of_evaluations_by_task():
 def test_the_rule_gets_the_optimiser():
     made = trainer("osttp")
     assert made.rule.context.optimiser is made.optimizer
+
+
+def dead_at_first(made, dead):
+    """Cut the first `dead` hidden units of a trainer's network off their input."""
+    with torch.no_grad():
+        made.network.hidden[0].synapse.weight[:dead] = 0.0
+
+
+@pytest.mark.parametrize("which", ["all", "seen", "current"])
+def test_dormant_units_are_those_of_all_tested_sequences(which):
+    stream = task_stream(tasks=3, samples=40)
+    made = trainer("bptt", stream=stream, evaluate=which)
+    dead_at_first(made, 5)
+    found = made.evaluate_tasks(1)
+    tested = {"all": [0, 1, 2], "seen": [0, 1], "current": [1]}[which]
+    rows = np.concatenate([stream.tasks[task].test for task in tested])
+    inputs = torch.from_numpy(stream.test_pool.inputs[rows]).transpose(0, 1).contiguous()
+    with torch.no_grad():
+        spikes = made.network.run(inputs).spikes[0]
+    counts = [sum(float(value) for value in spikes[:, :, unit].flatten()) for unit in range(16)]
+    expected = sum(count <= 0.025 * sum(counts) / 16 for count in counts) / 16
+    assert 5 / 16 <= expected < 1
+    assert found.dormant == [expected]
+    assert found.spike_rates == pytest.approx([sum(counts) / spikes.numel()])
+
+
+def test_a_silent_layer_is_all_dormant_and_nothing_tested_says_nothing():
+    made = trainer("bptt")
+    dead_at_first(made, 16)
+    assert made.evaluate_tasks().dormant == [1.0]
+    assert Evaluation.empty(2).dormant == []
+
+
+def test_negative_outputs_are_activity_and_a_complex_unit_counts_once():
+    tally = Tally([3])
+    # Two numbers a unit, in blocks: unit 0 is silent in both, unit 1 in one of them, unit 2 in none.
+    outputs = torch.tensor([[[0.0, 0.0, -3.0, 0.0, 2.0, 3.0]]]).expand(4, 2, 6)
+    passed = ForwardPass(torch.zeros(4, 2, 2), [], [outputs])
+    for _ in range(2):
+        tally.add(passed, SequenceBatch(torch.zeros(4, 2, 1), torch.tensor([0, 1])))
+    assert tally.activity[0].tolist() == [0.0, 16.0, 48.0]
+    found = Evaluation.empty(1)
+    found.record(0, tally)
+    assert found.dormant == [1 / 3]

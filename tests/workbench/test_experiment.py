@@ -138,6 +138,8 @@ def test_results_hold_what_others_parse(learner, whole):
     assert results["time"]["total"] == pytest.approx(sum(results["time"][phase] for phase in phases))
     assert len(results["throughput"]) == 2
     assert all(0 < rate < 1 for [rate] in results["spike_rates"])
+    assert len(results["dormant"]) == 2
+    assert all(0 <= share < 1 for [share] in results["dormant"])
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
