@@ -109,17 +109,12 @@ def _terminal(settings: ExperimentConfig, folder: Path, overrides: Sequence[str]
 def _execute(
     settings: ExperimentConfig, folder: Path, resume: bool, observers: Sequence[Observer]
 ) -> dict[str, Any]:
-    # Before torch loads: idle threads sleep instead of spinning. On a machine that does anything else besides, spinning
-    # threads hold up every small operation, and a run takes several times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     begun = time.perf_counter()
     try:
-        with contextlib.nullcontext() if observers else _stdout_kept_clean():
-            run_experiment = _imported()
-            with _modules_out_of_sight():
-                return run_experiment(
-                    settings, folder, observers, resume=resume, progress=bool(observers), begun=begun
-                )
+        with contextlib.nullcontext() if observers else stdout_kept_clean(), engine() as run_experiment:
+            return run_experiment(
+                settings, folder, observers, resume=resume, progress=bool(observers), begun=begun
+            )
     except WorkbenchError:
         # Nothing has been learned yet: leave no empty folder behind.
         with contextlib.suppress(OSError):
@@ -127,28 +122,27 @@ def _execute(
         raise
 
 
-def _imported() -> Callable[..., dict[str, Any]]:
-    """Import torch, Avalanche and all that a run needs, and return `run_experiment`."""
+@contextlib.contextmanager
+def engine() -> Iterator[Callable[..., dict[str, Any]]]:
+    """Import torch, Avalanche and all that a run needs, and give `run_experiment`."""
+    # Before torch loads: idle threads sleep instead of spinning. On a machine that does anything else besides, spinning
+    # threads hold up every small operation, and a run takes several times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with collector_at_rest():
         from workbench.experiment import import_all, run_experiment
 
         import_all()
-    return run_experiment
-
-
-@contextlib.contextmanager
-def _modules_out_of_sight() -> Iterator[None]:
-    """Spare every search for garbage the half million objects of modules, which stay to the end."""
+    # Every search for garbage is spared the half million objects of modules, which stay to the end.
     gc.freeze()
     try:
-        yield
+        yield run_experiment
     finally:
         # At its exit Python takes the modules apart, and libraries complain of what it does not see.
         gc.unfreeze()
 
 
 @contextlib.contextmanager
-def _stdout_kept_clean() -> Iterator[None]:
+def stdout_kept_clean() -> Iterator[None]:
     """Send what libraries print to standard error, so that standard output holds the results or nothing."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
@@ -207,7 +201,7 @@ def _print_plan(settings: ExperimentConfig, as_json: bool) -> None:
     """Print what would run: the resolved configuration, bytes by category, cost."""
     from workbench.experiment import plan_experiment
 
-    with _stdout_kept_clean():
+    with stdout_kept_clean():
         plan = plan_experiment(settings, progress=not as_json)
     if as_json:
         typer.echo(json.dumps(plan, indent=2))
