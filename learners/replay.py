@@ -1,8 +1,11 @@
 """Experience replay: some samples of each past task are stored and mixed into every later batch.
 
-Avalanche's ReplayPlugin with its default storage, a buffer of `size` samples shared evenly by the tasks seen so far,
-each part filled by reservoir sampling (Vitter 1985; Chaudhry et al. 2019, arXiv 1902.10486). A batch of B new samples
-is joined by B stored ones.
+    M_k <- size / k samples of each of the k tasks so far, any of a task's as likely as any other    when task k is over
+    E    = mean of the loss over B samples of task k + 1 and `batch_size` samples of the union of M_1 ... M_k
+
+M the buffer, B the batch, `batch_size` as many as B unless given. Avalanche's ReplayPlugin with its default storage,
+each task's part filled by reservoir sampling (Vitter 1985; Chaudhry et al. 2019, arXiv 1902.10486). Acts on data, so it
+works with every rule, and the rule's batch, hence its activations, are twice as large from the second task on.
 """
 
 from __future__ import annotations
