@@ -3,10 +3,10 @@
     M_c <- size / C samples of each of the C classes seen so far, any of a class as likely as any other
     W   <- W_0, then learns from the union of all M_c alone, old and new classes alike
 
-at the start of every task: M is the buffer, each class's part filled by reservoir sampling, W_0 the initial weights. A bar that methods which claim to resist forgetting have to clear. Avalanche's GDumbPlugin with its
-ClassBalancedBuffer; mended here: the weights are reset in place (Avalanche swaps the model for a copy that the rule
-does not know), and the buffer is part of the state, so that a run resumes bit for bit. Acts on data: works with every
-rule.
+at the start of every task: M is the buffer, each class's part filled by reservoir sampling, W_0 the initial weights. A
+bar that methods which claim to resist forgetting have to clear. Avalanche's GDumbPlugin with its ClassBalancedBuffer;
+mended here: the weights are reset in place (Avalanche swaps the model for a copy that the rule does not know), and the
+buffer is part of the state, so that a run resumes bit for bit. Acts on data: works with every rule.
 """
 
 from __future__ import annotations
