@@ -1,17 +1,29 @@
-"""Back-propagation through time: the exact baseline.
+"""Back-propagation through time: the exact baseline (Werbos 1990, Proceedings of the IEEE 78, 1550).
 
-The network is unrolled over all T steps; with E the loss, dE/dW = sum_t dE/dI_t x_t^T where dE/dI_t follows the
-reverse scan over time (Werbos 1990), spikes taking a surrogate slope (Neftci, Mostafa and Zenke 2019). Needs the whole
-sequence's activations, hence memory proportional to T; not online, not local.
+A unit's step is (s_t, y_t) = step(s_{t-1}, I_t), I_t^l = W_l x_t^l + R_l y_{t-1}^l. From t = T down, layer by layer:
+
+    dE/dy_t^l = dE/do_t do_t/dy_t^l + W_{l+1}^T dE/dI_t^{l+1} + R_l^T dE/dI_{t+1}^l     readout, layer above, next step
+    dE/dI_t   = (ds_t/dI_t) dE/ds_t + (dy_t/dI_t) dE/dy_t
+    dE/ds_{t-1} = (ds_t/ds_{t-1}) dE/ds_t + (dy_t/ds_{t-1}) dE/dy_t                     dE/ds_T = 0
+    dE/dW_l   = sum_t dE/dI_t^l (x_t^l)^T,       dE/dR_l = sum_t dE/dI_t^l (y_{t-1}^l)^T
+
+    loss=sum   E = 1/B sum_b -log softmax(mean_t o_t)[y*]        loss=step   E = 1/(T B) sum_t,b -log softmax(o_t)[y*]
+
+s_t state, I_t `[B, N]` currents, x_t^l `[B, in]` what layer l reads, y_t its outputs, o_t `[B, C]` the readout, y* the
+class; spikes take a surrogate slope for dy/dI and dy/ds (Neftci, Mostafa and Zenke 2019, arXiv 1901.09948). Needs the
+whole sequence's activations, hence memory proportional to T; not online, not local.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from workbench.plugin import LearnerConfig, MemoryCost, PluginConfig, Rule, SequenceBatch, StepResult
+
+if TYPE_CHECKING:
+    from workbench.cost.counts import MeanActivity, OperationCount
 
 
 class BPTTConfig(LearnerConfig):
