@@ -13,6 +13,8 @@ from workbench.cli.data import data_app
 from workbench.cli.output import complain, table
 from workbench.cli.plugins import check_app, list_plugins, show_plugin
 from workbench.cli.run import HELP, run
+from workbench.cli.sweep import HELP as SWEEP_HELP
+from workbench.cli.sweep import sweep
 from workbench.cli.verify import HELP as VERIFY_HELP
 from workbench.cli.verify import verify
 from workbench.errors import WorkbenchError
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 app.command("run", help=HELP, short_help="Run one experiment.")(run)
 app.command("verify", help=VERIFY_HELP, short_help="Run a run again and compare bit for bit.")(verify)
+app.command("sweep", help=SWEEP_HELP, short_help="Run a grid of experiments.")(sweep)
 app.command("list", short_help="List the installed plug-ins.")(list_plugins)
 app.command("show", short_help="Show what a plug-in does and its settings.")(show_plugin)
 app.add_typer(data_app, name="data")

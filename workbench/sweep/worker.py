@@ -1,0 +1,183 @@
+"""One job in a process of its own kind: take it, run or resume it, write down how it went. Never raises."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from workbench.config import ExperimentConfig, resolve
+from workbench.errors import DataError, WorkbenchError
+from workbench.sweep.folder import JobStatus, StudyFolder
+
+MACHINE = ("track", "device", "threads", "cost")
+"""Sections and keys of a configuration that do not tell what a run computes."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told: plain data, so that any engine can carry it."""
+
+    study: str
+    job: str
+    settings: dict[str, Any]
+    overrides: list[str]
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job went. elsewhere: another process runs it just now."""
+
+    job: str
+    status: Literal["finished", "failed", "interrupted", "stale", "elsewhere"]
+    error: str | None = None
+    seconds: float | None = None
+
+
+def run_job(order: Order) -> Outcome:
+    """Run one job of a study, from its checkpoint on if there is one; all it prints goes into its log.
+
+    A finished job is left as it is, one that another process runs too.
+    """
+    # Before torch loads, see workbench.cli.run.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    study = StudyFolder(Path(order.study).resolve())
+    try:
+        with study.held(order.job) as ours:
+            if not ours:
+                return Outcome(order.job, "elsewhere")
+            found = state_of(study, order.job, order.config)
+            if found.status in ("finished", "stale"):
+                return found
+            return _run(study, order)
+    except Exception as error:
+        # A full disk, a folder without rights: the study cannot even be told of it.
+        return Outcome(order.job, "failed", f"{type(error).__name__}: {error}")
+
+
+def state_of(study: StudyFolder, job: str, config: Mapping[str, Any]) -> Outcome:
+    """Return how far a job is by its run folder, which is the truth; "interrupted" stands for all that is to run.
+
+    stale: the folder holds a run with other settings, since a default has changed.
+    """
+    from workbench.runfolder import read_results
+
+    folder = study.run(job)
+    if not folder.config_file.is_file():
+        return Outcome(job, "interrupted")
+    try:
+        stored = resolve((), folder.config_file).to_dict()
+    except WorkbenchError as error:
+        return Outcome(job, "stale", f"{folder.config_file}: {error}".splitlines()[0])
+    difference = first_difference(stored, config)
+    if difference is not None:
+        return Outcome(job, "stale", f"{folder.path}: {difference}")
+    try:
+        finished = read_results(folder.path)["status"] == "finished"
+    except DataError:
+        finished = False
+    return Outcome(job, "finished" if finished else "interrupted")
+
+
+def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str | None:
+    """Return the first setting in which a stored run differs from the wanted one, or None.
+
+    Keys that only one of them has came with another version, and count with their default: they do not differ.
+    """
+    for key in [key for key in stored if key in wanted and (prefix or key not in MACHINE)]:
+        before, now, name = stored[key], wanted[key], f"{prefix}{key}"
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            inner = first_difference(before, now, f"{name}.")
+            if inner is not None:
+                return inner
+        elif before != now:
+            return f"was run with {name}={before!r}, and {name}={now!r} is asked for"
+    return None
+
+
+def _run(study: StudyFolder, order: Order) -> Outcome:
+    begun = time.perf_counter()
+    before = study.status(order.job)
+    status = JobStatus(
+        order.job,
+        "running",
+        order.settings,
+        order.overrides,
+        before.attempts + 1,
+        started=_now(),
+        host=socket.gethostname(),
+        process=os.getpid(),
+    )
+    study.write_status(status)
+    with _printing_to(study.log_file(order.job)):
+        result, error = _attempt(study, order, before)
+    seconds = time.perf_counter() - begun
+    study.write_status(replace(status, status=result, ended=_now(), seconds=seconds, error=error))
+    return Outcome(order.job, result, error, seconds)
+
+
+def _attempt(
+    study: StudyFolder, order: Order, before: JobStatus
+) -> tuple[Literal["finished", "failed", "interrupted"], str | None]:
+    folder = study.run(order.job)
+    print(f"--- {order.job}, begun {_now()} ---", flush=True)
+    try:
+        resume = before.status != "failed" and folder.checkpoint_file.is_file()
+        if resume:
+            # As it was begun, threads included, so that it ends with the same bits.
+            config = resolve((), folder.config_file)
+        else:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            config = ExperimentConfig.from_dict(order.config)
+        return _results(config, folder.path, resume), None
+    except KeyboardInterrupt:
+        return "interrupted", None
+    except BaseException as caught:
+        # SystemExit of a library included: nothing of one job may end the others.
+        traceback.print_exc()
+        return "failed", f"{type(caught).__name__}: {caught}"
+
+
+def _results(config: ExperimentConfig, folder: Path, resume: bool) -> Literal["finished", "interrupted"]:
+    from rich.console import Console
+
+    from workbench.experiment import run_experiment
+    from workbench.report.terminal import TerminalReport
+
+    report = TerminalReport(Console(file=sys.stdout, width=100, no_color=True), folder)
+    results = run_experiment(config, folder, (report,), resume=resume, progress=False)
+    return "finished" if results["status"] == "finished" else "interrupted"
+
+
+@contextmanager
+def _printing_to(file: Path) -> Iterator[None]:
+    """Send standard output and error of this process, compiled libraries' included, to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = sys.stdout, sys.stderr, os.dup(1), os.dup(2)
+    with file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
+        try:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            sys.stdout = sys.stderr = log
+            yield
+        finally:
+            sys.stdout, sys.stderr = before[:2]
+            for number, kept in ((1, before[2]), (2, before[3])):
+                with suppress(OSError):
+                    os.dup2(kept, number)
+                os.close(kept)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
