@@ -14,6 +14,7 @@ that what they want is as far apart as it can be.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ import torch
 
 from benchmarks.options import command_line
 from workbench.backbones.lif import LIFBackbone, LIFConfig
-from workbench.errors import WorkbenchError
+from workbench.errors import DataError, WorkbenchError
 from workbench.plugin import Modifier, Plugin, Rule
 from workbench.randomness import RandomStreams
 from workbench.registry import Registry
@@ -236,6 +237,27 @@ def document(found: Sequence[Table]) -> str:
     lines += [f"| {name} | {reason} |" for name, reason in NOT_OFFERED.items()]
     lines += ["", ELSEWHERE, ""]
     return "\n".join(lines)
+
+
+def recorded(text: str) -> list[Table]:
+    """Return the tables that `document` wrote, without running anything. Raises DataError if it did not."""
+    try:
+        body, rest = text.removeprefix(HEAD).split("## Reasons")
+        reasons = dict(re.findall(r"^(\d+)\. (.+)$", rest, flags=re.MULTILINE))
+        found = []
+        for part in body.split("## ")[1:]:
+            title, *lines = part.splitlines()
+            head, _, *rows = (line.strip("| ").split(" | ") for line in lines if line.startswith("|"))
+            cells = {
+                row[0]: tuple(
+                    reasons[cell[9:-1]] if cell.startswith("refused (") else cell for cell in row[1:]
+                )
+                for row in rows
+            }
+            found.append(Table(title.split()[0].lower(), tuple(head[1:]), cells))  # type: ignore[arg-type]
+    except (ValueError, KeyError, IndexError) as error:
+        raise DataError(f"{DOCUMENT}: damaged; run python -m benchmarks.combinations --write") from error
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

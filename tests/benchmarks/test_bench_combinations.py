@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import combinations
-from workbench.errors import PluginError
+from workbench.errors import DataError, PluginError
 from workbench.plugin import Modifier, Rule
 from workbench.registry import Registry
 
@@ -37,6 +37,14 @@ def test_the_page_says_what_was_found(found):
     assert combinations.DOCUMENT.read_text() == combinations.document(found), (
         "docs/combinations.md is out of date; run: python -m benchmarks.combinations --write"
     )
+
+
+def test_the_page_reads_back_as_what_was_found():
+    text = combinations.DOCUMENT.read_text()
+    tables = combinations.recorded(text)
+    assert combinations.document(tables) == text
+    with pytest.raises(DataError, match="--write"):
+        combinations.recorded(text.replace("\n1. ", "\n9. "))
 
 
 def test_every_plugin_of_avalanche_is_a_modifier_or_has_a_reason():
