@@ -7,17 +7,13 @@ server is named.
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import hashlib
 import io
-import json
+import itertools
 import logging
 import math
-import os
-import re
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,39 +21,124 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import DataError, WorkbenchError
 from workbench.events import Observer, RunPlan
 from workbench.results import MEASURES
-from workbench.runfolder import ACCURACY_PREFIX, RunFolder, read_environment, replay
+from workbench.runfolder import (
+    ACCURACY_PREFIX,
+    RunFolder,
+    read_environment,
+    read_metrics,
+    read_results,
+    replay,
+)
+from workbench.tracking_store import (
+    connect,
+    default_uri,
+    experiment_id,
+    first_line,
+    key_for,
+    milliseconds,
+    quiet,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
+__all__ = [
+    "MlflowObserver",
+    "default_uri",
+    "final_metrics",
+    "matrix_as_csv",
+    "push",
+    "results_digest",
+    "tags_of",
+]
+
 METRICS_PER_BATCH = 1000
 PARAMETERS_PER_BATCH = 100
 BETWEEN_BATCHES = 1000
 """Milliseconds: tasks that are over sooner than this after a batch wait for the next one, since each has its price."""
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
-KEY_LENGTH = 250
+DIGEST_TAG = "results.digest"
+"""Tag of a run that has been sent as a whole: the digest of its results.json."""
 STATUS_OF_RUN = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 logger = logging.getLogger(__name__)
 
 
-def default_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or the SQLite store in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+def push(
+    folder: Path,
+    uri: str,
+    experiment: str,
+    run_name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """Feed a run folder to MLflow as if it ran again at its time, and return the identifier of the MLflow run.
 
-
-def push(folder: Path, uri: str, experiment: str, run_name: str | None = None) -> str:
-    """Feed a run folder to MLflow as if it ran now and return the identifier of the MLflow run.
-
-    Raises DataError when the folder is damaged, WorkbenchError when MLflow does not take it.
+    tags: further tags of the MLflow run. A folder does not keep the time of every epoch: within a task they are spread
+    evenly. Raises DataError when the folder is damaged, WorkbenchError when MLflow does not take it.
     """
-    observer = MlflowObserver(uri, experiment, run_name or Path(folder).resolve().name, Path(folder))
-    replay(folder, observer)
+    folder = Path(folder)
+    clock = _ReplayClock(folder)
+    observer = MlflowObserver(
+        uri, experiment, run_name or folder.resolve().name, folder, lambda: clock.moment, tags, warn=False
+    )
+    replay(folder, clock, observer)
     if observer.failure is not None or observer.run_id is None:
-        raise WorkbenchError(f"MLflow at {uri} does not take {folder}: {observer.failure}")
+        reason = "no reason told" if observer.failure is None else first_line(observer.failure)
+        raise WorkbenchError(f"MLflow at {uri} does not take {folder}: {reason}")
     return observer.run_id
+
+
+def results_digest(folder: Path) -> str | None:
+    """Return the SHA-256 of a folder's results.json, by which MLflow's copy of a run is known; None without one."""
+    file = RunFolder(Path(folder)).results_file
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+class _ReplayClock(Observer):
+    """Tells when that happened of which an observer beside it is told, from the seconds of tasks and of the whole run.
+
+    moment: milliseconds since 1970. Raises DataError when the folder's files are missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        results, rows = read_results(folder), read_metrics(folder)
+        taken = {row.task: row.value for row in rows if row.key == "seconds" and row.epoch is None}
+        tasks = len(results["tasks"])
+        seconds = [max(taken.get(task, 0.0), 1e-9) for task in range(tasks)]
+        sums = [0.0, *itertools.accumulate(seconds)]
+        self.started = _started(_environment_of(RunFolder(folder)))
+        if self.started is None:
+            self.started = milliseconds()
+        self.length = 1000 * float(results["time"].get("total") or 0.0)
+        self.ends = [end / sums[-1] for end in sums] if tasks else [0.0]
+        self.epochs = max(int(results["epochs"]), 1)
+        self.moment: int = self.started
+
+    def epoch_done(self, task: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Move on to the end of an epoch."""
+        self._move(task, (epoch + 1) / self.epochs)
+
+    def task_done(self, task: int, accuracies: Sequence[float], metrics: Mapping[str, float]) -> None:
+        """Move on to the end of a task."""
+        self._move(task, 1.0)
+
+    def run_finished(self, results: Mapping[str, Any]) -> None:
+        """Move on to the end of the run."""
+        assert self.started is not None
+        self.moment = self.started + int(self.length)
+
+    def _move(self, task: int, done: float) -> None:
+        assert self.started is not None
+        begin, end = self.ends[task : task + 2]
+        self.moment = self.started + int(self.length * (begin + (end - begin) * done))
+
+
+def _started(environment: Mapping[str, Any]) -> int | None:
+    """Return when a run began, milliseconds since 1970; None if its environment does not say."""
+    started = environment.get("started")
+    return None if started is None else int(datetime.fromisoformat(started).timestamp() * 1000)
 
 
 class MlflowObserver(Observer):
@@ -68,15 +149,27 @@ class MlflowObserver(Observer):
     """
 
     def __init__(
-        self, uri: str, experiment: str, run_name: str, folder: Path, now: Callable[[], int] | None = None
+        self,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        folder: Path,
+        now: Callable[[], int] | None = None,
+        tags: Mapping[str, str] | None = None,
+        warn: bool = True,
     ) -> None:
-        """`now`: milliseconds since 1970 at which what is told happened; None: when it is told."""
+        """`now`: milliseconds since 1970 at which what is told happened; None: when it is told.
+
+        tags: further tags. warn: log a failure; False where whoever calls reads `failure`.
+        """
         self.uri = uri
         self.experiment = experiment
         self.run_name = run_name
         self.folder = RunFolder(Path(folder))
         self.run_id: str | None = None
         self.failure: Exception | None = None
+        self._tags = dict(tags or {})
+        self._warn = warn
         self._client: MlflowClient | None = None
         self._now = now or milliseconds
         self._started = self._now()
@@ -120,16 +213,15 @@ class MlflowObserver(Observer):
         client.set_terminated(run_id, "KILLED", end_time=milliseconds())
 
     def _open(self, plan: RunPlan) -> None:
-        self._client = _connect(self.uri)
+        self._client = connect(self.uri)
         environment = _environment_of(self.folder)
-        started = environment.get("started")
-        if started is not None:
-            self._started = int(datetime.fromisoformat(started).timestamp() * 1000)
+        started = _started(environment)
+        self._started = self._started if started is None else started
         run = self._client.create_run(
-            _experiment_id(self._client, self.uri, self.experiment),
+            experiment_id(self._client, self.uri, self.experiment),
             start_time=self._started,
             run_name=self.run_name,
-            tags=tags_of(plan, environment, self.folder.path),
+            tags={**tags_of(plan, environment, self.folder.path), **self._tags},
         )
         self.run_id = run.info.run_id
         self._log_parameters(parameters_of(plan))
@@ -144,7 +236,7 @@ class MlflowObserver(Observer):
 
     def _keep(self, metrics: Mapping[str, float], step: int) -> None:
         moment = self._now()
-        self._metrics += [(_key(key), float(value), moment, step) for key, value in metrics.items()]
+        self._metrics += [(key_for(key), float(value), moment, step) for key, value in metrics.items()]
 
     def _flush(self) -> None:
         from mlflow.entities import Metric
@@ -163,6 +255,9 @@ class MlflowObserver(Observer):
             if file.exists():
                 client.log_artifact(run_id, str(file))
         client.log_text(run_id, matrix_as_csv(results), "accuracy_matrix.csv")
+        digest = results_digest(folder.path)
+        if digest is not None:
+            client.set_tag(run_id, DIGEST_TAG, digest)
         client.set_tag(run_id, "status", results["status"])
         seconds = results["time"].get("total")
         ended = self._now() if seconds is None else self._started + int(seconds * 1000)
@@ -177,14 +272,15 @@ class MlflowObserver(Observer):
         if self.failure is not None:
             return
         try:
-            with _quiet():
+            with quiet():
                 action()
         except (
             Exception
         ) as error:  # whatever a server or a data base thinks up must not end hours of training
             self.failure = error
             self._metrics.clear()
-            warn_of_failure(self.uri, first_line(error), self.folder.path)
+            if self._warn:
+                warn_of_failure(self.uri, first_line(error), self.folder.path)
 
 
 def warn_of_failure(uri: str, reason: str, folder: Path) -> None:
@@ -206,19 +302,19 @@ def parameters_of(plan: RunPlan) -> dict[str, str]:
         "tasks": len(plan.task_names),
     }
     flat = {**_flatten(plan.config, "."), **named}
-    return {_key(key): _text(value)[:PARAMETER_LENGTH] for key, value in flat.items()}
+    return {key_for(key): text_of(value)[:PARAMETER_LENGTH] for key, value in flat.items()}
 
 
 def tags_of(plan: RunPlan, environment: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Return the tags that say which data, which code and which folder a run belongs to."""
-    tags = {f"dataset.{key}": _text(value) for key, value in plan.dataset.items()}
+    tags = {f"dataset.{key}": text_of(value) for key, value in plan.dataset.items()}
     tags |= {"status": "running", "folder": str(folder.resolve()), "mlflow.source.type": "LOCAL"}
     tags["mlflow.source.name"] = environment.get("command") or "workbench"
     if plan.dataset.get("notice"):
         tags["mlflow.note.content"] = str(plan.dataset["notice"])
     code = environment.get("code")
     if code:
-        tags |= {"code.commit": code["commit"], "code.dirty": _text(code["dirty"])}
+        tags |= {"code.commit": code["commit"], "code.dirty": text_of(code["dirty"])}
         tags["mlflow.source.git.commit"] = code["commit"]
     version = environment.get("packages", {}).get("continual-workbench")
     if version:
@@ -239,62 +335,6 @@ def matrix_as_csv(results: Mapping[str, Any]) -> str:
     writer.writerow(["trained up to", *results["tasks"]])
     writer.writerows([name, *row] for name, row in zip(results["tasks"], results["R"], strict=False))
     return text.getvalue()
-
-
-def _connect(uri: str) -> MlflowClient:
-    # MLflow reports its use to its makers unless told not to; a run here reports to nobody.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    # Its own patience with a server that is down is minutes for each call.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    from mlflow import MlflowClient
-
-    database = _database(uri)
-    if database is not None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri)
-
-
-def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        database = _database(uri)
-        beside = None if database is None else (database.parent / "mlartifacts").as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=beside))
-        except Exception:
-            # Another run may have made it in the meantime.
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
-def _database(uri: str) -> Path | None:
-    """Return the file of an SQLite store; None for a server or another data base."""
-    match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", uri)
-    return Path(match[1]).resolve() if match else None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the talk of a first use (a page of migrations) and what SQLAlchemy deprecates in MLflow."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*``noload`` loader strategy", category=DeprecationWarning)
-        import mlflow  # noqa: F401  (it sets its own logging up when first imported)
-
-        loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-        levels = [each.level for each in loggers]
-        for each in loggers:
-            each.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
 
 
 def _environment_of(folder: RunFolder) -> dict[str, Any]:
@@ -318,25 +358,5 @@ def _flatten(value: Any, separator: str, lists: bool = False, prefix: str = "") 
     return flat
 
 
-def _key(name: str) -> str:
-    """Return the name with what MLflow does not allow in a key replaced by an underscore."""
-    return re.sub(r"[^\w\-. /]", "_", name)[:KEY_LENGTH]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says, cut to its first line."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
-
-
-def milliseconds() -> int:
-    """Return the time as MLflow counts it: milliseconds since 1970."""
-    return time.time_ns() // 1_000_000

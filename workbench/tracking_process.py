@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from workbench.events import Observer, RunPlan
 from workbench.results import plain
-from workbench.tracking import MlflowObserver, first_line, milliseconds, warn_of_failure
+from workbench.tracking import MlflowObserver, warn_of_failure
+from workbench.tracking_store import first_line, milliseconds
 
 Call = list[Any]
 """Name, milliseconds since 1970, and arguments of what was told."""
