@@ -161,7 +161,7 @@ def grouped(records: Iterable[RunRecord]) -> list[Group]:
         if key not in members:
             settings.append(own)
         members[key].append(record)
-    varied = _varied(settings)
+    varied = differing(settings)
     groups = []
     for its_settings, its_varied, runs in zip(settings, varied, members.values(), strict=True):
         newest: dict[int, RunRecord] = {}
@@ -227,8 +227,8 @@ def _below(folder: Path) -> Iterable[Path]:
         inside[:] = [name for name in inside if not name.startswith(".")]
 
 
-def _varied(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each group the settings by which it can be told from others.
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each of several settings those by which it can be told from the others.
 
     A plug-in's settings tell groups of that plug-in apart only: two learners differ in more than their names.
     """

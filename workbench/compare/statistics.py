@@ -1,0 +1,204 @@
+"""Means, differences and verdicts over a handful of seeds, with intervals that hold what they promise there.
+
+A mean's interval is Student's t. A difference is taken seed by seed (the same seed gives both groups the same data
+order and initial weights), and its interval and p come from the studentised bootstrap of these differences, symmetric
+about their mean (Hall, On symmetric bootstrap confidence intervals, J. R. Statist. Soc. B 50, 1988). Up to `EXACT`
+seeds all resamples are counted and nothing is drawn; beyond that `DRAWN` are, from one named stream, so that the same
+numbers give the same bits.
+
+Why not the percentile bootstrap: no resampled mean lies outside of the sample, so with five seeds its "95 %" hold the
+truth 85 times in 100 (normal differences; 78 exponential ones). Student's t: 95 and 89; the studentised bootstrap: 98
+and 94. With three seeds a ninth of the resamples has no spread, so with three and with two Student's t serves for
+differences too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from workbench.lazy import lazy_module
+from workbench.randomness import RandomStreams
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Vector = npt.NDArray[np.float64]
+else:
+    np = lazy_module("numpy")
+
+LEVEL = 0.95
+EXACT = 8
+DRAWN = 9999
+FEWEST = 4
+"""Common seeds from which on differences are bootstrapped."""
+_EQUAL = 1e-12
+"""Relative spread below which numbers differ by rounding alone."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and its 95 % confidence interval; low and high are None with a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of first minus second over the seeds of both, its 95 % interval, and p of no difference.
+
+    low and high are None where the differences say nothing about their spread: one seed, or all equal by chance.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    p: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Best:
+    """Whether one group is best in a column: its index, or None, and the Holm-adjusted p against every other group."""
+
+    index: int | None
+    p: dict[int, float]
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """Return the mean of values over seeds with Student's t interval; None when there is no value.
+
+    >>> round(interval([1.0, 2.0, 3.0]).high, 3)
+    4.484
+    """
+    if not values:
+        return None
+    sample = np.asarray(values, dtype=np.float64)
+    mean, half = float(sample.mean()), _student_half(sample)
+    if len(sample) == 1:
+        return Interval(mean, None, None, 1)
+    return Interval(mean, mean - half, mean + half, len(sample))
+
+
+def paired_difference(
+    first: Mapping[int, float], second: Mapping[int, float], *, fixed: bool = False
+) -> Difference | None:
+    """Return first minus second of two groups' values by seed; None when they share no seed.
+
+    fixed: the configuration settles the values (bytes, say), so differences that agree are certain; otherwise
+    differences that agree are a coincidence of rounded numbers, and prove nothing.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    pairs = np.array([[first[seed], second[seed]] for seed in seeds], dtype=np.float64)
+    differences = pairs[:, 0] - pairs[:, 1]
+    mean, n = float(differences.mean()), len(seeds)
+    if np.ptp(differences) <= _EQUAL * np.abs(pairs).max():
+        none = bool(np.abs(differences).max() <= _EQUAL * np.abs(pairs).max())
+        certain = fixed or (none and n > 1)
+        ends = mean if certain else None
+        return Difference(mean, ends, ends, 0.0 if fixed and not none else 1.0, n)
+    half, p = _bootstrapped(differences) if n >= FEWEST else _student(differences)
+    if not math.isfinite(half):
+        return Difference(mean, None, None, p, n)
+    return Difference(mean, mean - half, mean + half, p, n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values adjusted for being several: reject those at most alpha (Holm, Scand. J. Statist. 6, 1979).
+
+    >>> holm([0.25, 0.0625, 0.125])
+    [0.25, 0.1875, 0.25]
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda one: p_values[one])):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def best(samples: Sequence[Mapping[int, float]], *, higher: bool, fixed: bool = False) -> Best:
+    """Return which group's values by seed are best: that with the best mean, if it differs from every other group.
+
+    Each difference must be significant at 5 % after Holm's correction for the number of other groups; so two that are
+    level at the top leave the column without a best. Groups without values do not take part.
+    """
+    present = [index for index, sample in enumerate(samples) if sample]
+    if len(present) < 2:
+        return Best(None, {})
+    means = {index: interval(list(samples[index].values())) for index in present}
+    sign = 1 if higher else -1
+    top = max(present, key=lambda index: sign * means[index].mean)  # type: ignore[union-attr]
+    others = [index for index in present if index != top]
+    found = [paired_difference(samples[top], samples[index], fixed=fixed) for index in others]
+    # The mean over common seeds can lean the other way than the means of all seeds.
+    p_values = [1.0 if one is None or sign * one.mean <= 0 else one.p for one in found]
+    adjusted = dict(zip(others, holm(p_values), strict=True))
+    return Best(top if max(adjusted.values()) <= 1 - LEVEL else None, adjusted)
+
+
+def _student_half(sample: Vector) -> float:
+    from scipy.special import stdtrit
+
+    n = len(sample)
+    if n < 2 or np.ptp(sample) <= _EQUAL * np.abs(sample).max():
+        return 0.0
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2) * sample.std(ddof=1) / math.sqrt(n))
+
+
+def _student(differences: Vector) -> tuple[float, float]:
+    """Return half the width of Student's interval, and its p."""
+    from scipy.special import stdtr
+
+    n = len(differences)
+    t = abs(differences.mean()) / (differences.std(ddof=1) / math.sqrt(n))
+    return _student_half(differences), float(2 * stdtr(n - 1, -t))
+
+
+def _bootstrapped(differences: Vector) -> tuple[float, float]:
+    """Return half the width of the symmetric studentised bootstrap interval, infinite if it has no end, and its p."""
+    n = len(differences)
+    deviation = differences.std(ddof=1)
+    scaled = (differences - differences.mean()) / deviation
+    counts, weights = _all_resamples(n) if n <= EXACT else _drawn_resamples(n)
+    means = counts @ scaled / n
+    variances = (counts @ scaled**2 / n - means**2) * n / (n - 1)
+    spread, moved = variances > 1e-9, np.abs(means) > 1e-9
+    t = np.where(moved, np.inf, 0.0)
+    t[spread] = np.abs(means[spread]) / np.sqrt(variances[spread] / n)
+    observed = abs(differences.mean()) / (deviation / math.sqrt(n))
+    beyond = t >= observed * (1 - 1e-9)
+    # What the weights of drawn resamples leave is the sample's own, which counts as beyond.
+    rest = 1.0 - float(weights.sum())
+    p = min(1.0, float(weights[beyond].sum()) + rest)
+    order = np.argsort(t, kind="stable")
+    place = int(np.searchsorted(np.cumsum(weights[order]), LEVEL - 1e-12))
+    quantile = float(t[order][place]) if place < len(order) else math.inf
+    return quantile * float(deviation) / math.sqrt(n), p
+
+
+@cache
+def _all_resamples(n: int) -> tuple[Vector, Vector]:
+    """Return how often each of n numbers is in each distinct resample `[k, n]`, and its probability `[k]`."""
+    chosen = itertools.combinations_with_replacement(range(n), n)
+    counts = np.array([np.bincount(one, minlength=n) for one in chosen], dtype=np.float64)
+    factorials = np.array([math.factorial(k) for k in range(n + 1)], dtype=np.float64)
+    ways = factorials[n] / factorials[counts.astype(np.int64)].prod(axis=1)
+    return counts, ways / float(n) ** n
+
+
+@cache
+def _drawn_resamples(n: int) -> tuple[Vector, Vector]:
+    """Return `DRAWN` random resamples as `_all_resamples` does; their probabilities leave one part for the sample."""
+    generator = RandomStreams(0).numpy("compare/paired-bootstrap")
+    counts = generator.multinomial(n, np.full(n, 1 / n), size=DRAWN).astype(np.float64)
+    return counts, np.full(DRAWN, 1 / (DRAWN + 1))
