@@ -57,3 +57,9 @@ class BPTT(Rule):
         return trained_cost(self.network, self.config.optimiser, self.config.momentum) + MemoryCost(
             activations=bptt_activations(self.network, steps, batch, loss_per_step=self.config.loss == "step")
         )
+
+    def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
+        """See `Rule.operations`: errors through all weights but the first layer's and through time; no traces."""
+        from workbench.cost.operations import through_time, whole
+
+        return whole(self.network, activity, steps, through_time(self.network, activity))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.backbones.network import Layer, Network
+    from workbench.cost.counts import MeanActivity, OperationCount, Operations
     from workbench.rules.online import Chunk, Signal
 else:
     torch = lazy_module("torch")
@@ -175,6 +176,41 @@ class EProp(Rule):
             batch,
             filtered=self._filtered(),
         ) + MemoryCost(other=other)
+
+    def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
+        """See `Rule.operations`: |B_l| MACs a step for the errors; traces as in OSTL, those of all layers filtered.
+
+        Once a batch: the products of weights that are B_l where the readout does not read, and B_l as it adapts.
+        """
+        from workbench.cost.operations import whole, with_errors, with_traces
+        from workbench.rules.signals import readout_leak
+
+        filtered = self._filtered() if readout_leak(self.network) > 0 else ()
+        learning = with_traces(self.network, activity, filtered=filtered)
+        count = whole(self.network, activity, steps, with_errors(learning, self._broadcast()))
+        times = steps if self.config.update == "step" and self.config.feedback == "symmetric" else 1.0
+        return with_errors(count, self._matrix_products() * (times / batch))
+
+    def _broadcast(self) -> Operations:
+        from workbench.cost.counts import Operations
+
+        return Operations(mac=sum(self._widths()) * self.network.classes)
+
+    def _matrix_products(self) -> Operations:
+        """Return what making B_l anew takes."""
+        from workbench.cost.counts import Operations
+        from workbench.rules.signals import readout_weights
+
+        read = [weight is not None for weight in readout_weights(self.network)]
+        if self.config.feedback == "symmetric":
+            above = zip(self.network.layers[1:], read, strict=True)
+            products = sum(layer.synapse.weight.numel() for layer, direct in above if not direct)
+        else:
+            adapts = self.config.feedback == "adaptive"
+            products = sum(
+                width for width, direct in zip(self._widths(), read, strict=True) if direct and adapts
+            )
+        return Operations(mac=products * self.network.classes)
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held: its activations and traces."""

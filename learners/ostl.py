@@ -29,6 +29,7 @@ from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
     from workbench.backbones.network import Network
+    from workbench.cost.counts import MeanActivity, OperationCount
 
 
 class OSTLConfig(OnlineConfig):
@@ -94,6 +95,22 @@ class OSTL(Rule):
             filtered=read_by_readout(self.network) if self.config.readout_filter else (),
             full=self.config.traces == "full",
         )
+
+    def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
+        """See `Rule.operations`: errors as in SLTT; a trace and its product a synapse (full: n^3 m)."""
+        from workbench.cost.operations import whole, with_traces
+        from workbench.rules.credits import read_by_readout
+        from workbench.rules.signals import readout_leak
+
+        filters = self.config.readout_filter and readout_leak(self.network) > 0
+        learning = with_traces(
+            self.network,
+            activity,
+            spatial=True,
+            filtered=read_by_readout(self.network) if filters else (),
+            full=self.config.traces == "full",
+        )
+        return whole(self.network, activity, steps, learning)
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held: its activations and traces."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.backbones.network import Network
+    from workbench.cost.counts import MeanActivity, OperationCount
     from workbench.rules.online import Chunk, Signal
 else:
     torch = lazy_module("torch")
@@ -112,6 +113,14 @@ class OSTTP(Rule):
 
         held = sum(matrix.numel() * matrix.element_size() for matrix in self.feedback)
         return online_cost(self.network, self.config, steps, batch) + MemoryCost(other=held)
+
+    def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
+        """See `Rule.operations`: n ACs for each target projected, once a sequence; traces as in OSTL without filter."""
+        from workbench.cost.operations import whole, with_errors, with_traces
+
+        projected = activity.targets.into(sum(layer.width for layer in self.network.layers[:-1]))
+        count = whole(self.network, activity, steps, with_traces(self.network, activity))
+        return with_errors(count, projected)
 
     def live_memory(self) -> MemoryCost:
         """Return the largest chunk of the last step: its activations and traces."""

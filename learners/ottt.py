@@ -24,6 +24,7 @@ from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
     from workbench.backbones.network import Network
+    from workbench.cost.counts import MeanActivity, OperationCount
 
 
 class OTTTConfig(OnlineConfig):
@@ -63,6 +64,12 @@ class OTTT(Rule):
             activations=chunk_activations(self.network, chunk, batch),
             traces=leak_traces(self.network, batch, carried=chunk < steps),
         )
+
+    def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
+        """See `Rule.operations`: errors as in SLTT; a trace an input and leak, its product with each error."""
+        from workbench.cost.operations import whole, with_leaks
+
+        return whole(self.network, activity, steps, with_leaks(self.network, activity))
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held: its activations and traces."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.backbones.network import Network
+    from workbench.cost.counts import MeanActivity, OperationCount
 else:
     torch = lazy_module("torch")
 
@@ -111,6 +112,13 @@ class SLTT(Rule):
             activations=chunk_activations(self.network, chunk, batch),
             other=torch.tensor(self._batches).element_size(),
         )
+
+    def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
+        """See `Rule.operations`: in K steps errors through all weights but the first layer's; no traces."""
+        from workbench.cost.operations import whole, without_traces
+
+        chosen = min(self.config.steps or steps, steps) / steps
+        return whole(self.network, activity, steps, without_traces(self.network, activity) * chosen)
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from workbench.backbones.network import Network
+    from workbench.cost.counts import MeanActivity, OperationCount
     from workbench.data.catalogue import AnyDataSet
     from workbench.randomness import RandomStreams
     from workbench.tasks import ScenarioContext, TaskStream
@@ -224,6 +225,13 @@ class Rule(Plugin):
     def memory(self, steps: int, batch: int) -> MemoryCost:
         """Return the analytic memory cost of one training step on `[steps, batch, N]` sequences."""
         raise NotImplementedError
+
+    def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount | None:
+        """Return the analytic count of operations of learning from one sequence; None, the default, for unknown.
+
+        steps: of the sequence. batch: sequences that learn together, which share what is done once a batch.
+        """
+        return None
 
     def live_memory(self) -> MemoryCost:
         """Return what the last step held at its peak, read off the live tensors.

@@ -24,6 +24,28 @@ Parameters = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class CellOperations:
+    """What a cell's equations take at a step, in multiply-accumulates; functions of one number are not counted.
+
+    Of a unit: step: the state update. reset: additions when it spikes. slope: dE/dI from dE/dy at the same step.
+    derivatives: what of ds_t/ds_{t-1} has to be computed anew.
+    Of a trace, one a synapse (or input): transition: its product with ds_t/ds_{t-1}. drive: with ds_t/dI_t, 0 if that
+    is 1. output: with dy_t/ds_t. gradient: its product with the learning signal.
+    feeds_back: whether the output's trace enters the state's at the next step, so that traces of both are formed.
+    """
+
+    step: int
+    reset: int
+    slope: int
+    derivatives: int
+    transition: int
+    drive: int
+    output: int
+    gradient: int
+    feeds_back: bool = False
+
+
+@dataclass(frozen=True)
 class Cell:
     """A layer of units with per-unit dynamics: elementwise over `[B, N]`, S state variables each.
 
@@ -46,6 +68,21 @@ class Cell:
     def spikes(self) -> bool:
         """Whether outputs are 0 or 1."""
         return False
+
+    @property
+    def operations(self) -> CellOperations:
+        """What the equations take; by default S state variables that all act on one another, S^2 products."""
+        states, currents = self.state_size, self.current_size
+        return CellOperations(
+            step=states * states,
+            reset=0,
+            slope=currents * self.output_size,
+            derivatives=0,
+            transition=states * states * currents,
+            drive=states * currents,
+            output=states * currents,
+            gradient=max(states, 1) * currents,
+        )
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return unconstrained parameters `[size]` by name; `trained` tells which of them learn."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench.neurons import lif_scan
-from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.cell import Cell, CellOperations, Parameters
 from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Transport
 
 
@@ -31,6 +31,21 @@ class LeakyIntegrator(Cell):
     def __post_init__(self) -> None:
         if self.learn_decay and self.decay <= 0:
             raise ValueError("a learned decay must start above 0: its logit is what is learned")
+
+    @property
+    def operations(self) -> CellOperations:
+        """One product with the decay, none without memory; the output is the state."""
+        moved = 1 if self.decay > 0 else 0
+        return CellOperations(
+            step=moved,
+            reset=0,
+            slope=0,
+            derivatives=0,
+            transition=moved,
+            drive=0,
+            output=0,
+            gradient=1,
+        )
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return `decay_logit` `[size]` if decays are learned, else `decay` `[size]`."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from workbench.neurons import lif_layer, lif_scan
-from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.cell import Cell, CellOperations, Parameters
 from workbench.neurons.lif_layer import Units
 from workbench.neurons.native import fast_kernels_apply
 from workbench.neurons.presynaptic import FEWEST, Presynaptic
@@ -67,6 +67,20 @@ class LIF(Cell):
     def spikes(self) -> bool:
         """Outputs are spikes."""
         return True
+
+    @property
+    def operations(self) -> CellOperations:
+        """One product with the decay; a soft reset subtracts; d r'(u) takes two products if reset_gradient=keep."""
+        return CellOperations(
+            step=1,
+            reset=1 if self.reset == "soft" else 0,
+            slope=1,
+            derivatives=2 if self.reset_gradient == "keep" else 0,
+            transition=1,
+            drive=0,
+            output=1,
+            gradient=1,
+        )
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return `decay_logit` `[size]` if decays are learned, else `decay` `[size]`."""

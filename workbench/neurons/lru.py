@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from workbench.neurons import lru_scan
-from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.cell import Cell, CellOperations, Parameters
 from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Transport
 
 
@@ -41,6 +41,20 @@ class LRU(Cell):
     kept: ClassVar[int] = 0
     keeps_outputs: ClassVar[bool] = True
     holomorphic: ClassVar[bool] = True
+
+    @property
+    def operations(self) -> CellOperations:
+        """A complex product takes four, gamma times a complex number two; a trace is one complex number a synapse."""
+        return CellOperations(
+            step=6,
+            reset=0,
+            slope=2,
+            derivatives=0,
+            transition=4,
+            drive=1,
+            output=0,
+            gradient=4,
+        )
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return `nu_log`, `theta_log` and, if it is learned, `gamma_log`, all `[size]`."""

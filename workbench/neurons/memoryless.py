@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.cell import Cell, CellOperations, Parameters
 from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Transport
 
 Nonlinearity = Literal["tanh", "relu", "gelu", "identity"]
@@ -41,6 +41,20 @@ class Memoryless(Cell):
     def keeps_outputs(self) -> bool:  # type: ignore[override]
         """Whether the gradient needs the outputs."""
         return self.nonlinearity in ("tanh", "relu")
+
+    @property
+    def operations(self) -> CellOperations:
+        """No state; the slope is one product."""
+        return CellOperations(
+            step=0,
+            reset=0,
+            slope=1,
+            derivatives=0,
+            transition=0,
+            drive=0,
+            output=1,
+            gradient=1,
+        )
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return nothing: there are no parameters but the synapse's."""

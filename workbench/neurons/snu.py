@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.neurons import snu_scan
-from workbench.neurons.cell import Cell, Parameters
+from workbench.neurons.cell import Cell, CellOperations, Parameters
 from workbench.neurons.surrogate import SurrogateName, slope, spike
 from workbench.neurons.trajectory import Adjoint, LinearisedTrajectory, Transport
 
@@ -61,6 +61,24 @@ class SNU(Cell):
     def spikes(self) -> bool:
         """Outputs are spikes if the output function is a step."""
         return self.output_function == "step"
+
+    @property
+    def operations(self) -> CellOperations:
+        """One product for d s (1 - y), two if y is no spike; q of a rectifier and the reset's own gradient are more."""
+        rectified = 0 if self.below_zero == 1.0 else 1
+        kept = self.reset_gradient == "keep"
+        soft = 0 if self.spikes else 1
+        return CellOperations(
+            step=1 + soft,
+            reset=0,
+            slope=1 + rectified,
+            derivatives=soft + (1 if kept else 0),
+            transition=2 if kept else 1,
+            drive=rectified,
+            output=1,
+            gradient=1,
+            feeds_back=kept,
+        )
 
     def initial_parameters(self, size: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Return `threshold` `[size]`, and `decay_logit` if decays are learned, else `decay`."""
