@@ -17,6 +17,7 @@ import pytest
 from workbench.events import Observer, RunPlan
 from workbench.runfolder import MetricsRecorder, RunFolder, build_results
 from workbench.tracking import MlflowObserver
+from workbench.tracking_feed import Answers
 from workbench.tracking_process import TrackingProcess, serve
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def test_metrics_carry_the_time_at_which_they_were_told(
     ]
     answers = io.StringIO()
     about = {"uri": store, "experiment": "tests", "run_name": "late", "folder": str(tmp_path / "run")}
-    serve(about, io.StringIO("".join(json.dumps(call) + "\n" for call in calls)), answers)
+    serve(about, io.StringIO("".join(json.dumps(call) + "\n" for call in calls)), Answers(answers))
     told = {
         name: value for line in answers.getvalue().splitlines() for name, value in json.loads(line).items()
     }
@@ -134,11 +135,9 @@ def test_a_run_that_was_killed_is_not_left_running(client: MlflowClient, store: 
     observer = TrackingProcess(store, "tests", "killed", tmp_path / "run")
     started(observer, new_folder(tmp_path / "run"))
     # The end of the pipe is all that the process hears of it.
-    observer._calls.put(None)
-    for thread in observer._threads:
-        thread.join()
-    assert observer._process is not None
-    assert observer._process.wait() == 0
+    observer.feed.finish()
+    assert observer.feed.process is not None
+    assert observer.feed.process.returncode == 0
     found = read(client, observer.run_id)
     assert (found["status"], found["tags"]["status"]) == ("KILLED", "killed")
     assert found["curves"]["train_loss"] == [(1, repr(0.1 + 0.2))]
@@ -156,9 +155,9 @@ def test_a_failure_warns_once_and_the_run_goes_on(
     with caplog.at_level(logging.WARNING, logger="workbench.tracking"):
         started(observer, folder)
         if fault == "process":
-            assert observer._process is not None
-            os.kill(observer._process.pid, signal.SIGKILL)
-            observer._process.wait()
+            assert observer.feed.process is not None
+            os.kill(observer.feed.process.pid, signal.SIGKILL)
+            observer.feed.process.wait()
         finished(observer, folder)
     assert observer.failure is not None
     messages = [record.getMessage() for record in caplog.records if record.name == "workbench.tracking"]
