@@ -58,7 +58,14 @@ def sweep(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option("-j", "--jobs", min=0, help="Jobs at once; 0: one for each core.", metavar="N")
+        int,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=0,
+            help="Jobs at once; 0: one for each core, or all a cluster takes.",
+            metavar="N",
+        ),
     ] = 0,
     engine: Annotated[
         str, typer.Option("--engine", metavar="ENGINE", help="local (this machine), dask or ray.")
@@ -84,9 +91,9 @@ def sweep(
     check_engine(chosen, address)
     grids, folder = _asked_for(overrides or (), config, out)
     jobs = _jobs(grids)
-    at_once = workers or cores()
+    at_once = workers or (cores() if address is None else 0)
     if dry_run:
-        _print_plan(grids, jobs, folder, at_once, as_json)
+        _print_plan(grids, jobs, folder, at_once or cores(), as_json)
         return
     from workbench.sweep.conductor import conduct_sweep, counts
     from workbench.sweep.folder import StudyFolder

@@ -45,8 +45,9 @@ class SweepTerminal:
         """Say how much there is to do."""
         self._begun, self._todo = self._now(), len(todo)
         behind = f", {len(jobs) - len(todo)} of them done before" if len(jobs) > len(todo) else ""
+        at_once = f"{min(workers, max(len(todo), 1))} at once " if workers else ""
         self.console.print(
-            f"{len(jobs)} jobs{behind}; {min(workers, max(len(todo), 1))} at once into {study.path}",
+            f"{len(jobs)} jobs{behind}; {at_once}into {study.path}",
             highlight=False,
             soft_wrap=True,
         )

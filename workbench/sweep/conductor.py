@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from workbench.errors import WorkbenchError
-from workbench.sweep.engines import Engine, open_engine, threads_per_job
+from workbench.sweep.engines import Engine, Run, open_engine, threads_per_job
 from workbench.sweep.folder import StudyFolder
 from workbench.sweep.jobs import Job
 from workbench.sweep.worker import Order, Outcome, run_job, state_of
@@ -77,12 +78,16 @@ def conduct_sweep(
 ) -> Summary:
     """Run every job that is not finished, `workers` at once; returns what came of all.
 
+    workers: 0 for as many as the cluster at `address` has room for.
+
     A job that fails stops no other. One whose process is killed is given out again, from its checkpoint on, a few
     times. Interrupted by the user, the sweep ends and says so in the summary.
     """
     begun = time.perf_counter()
     summary = Summary()
-    orders = orders_of(study, jobs, threads_per_job(workers))
+    # The machines of a cluster are not known here: one thread a job leaves it to the cluster how many it runs.
+    threads = threads_per_job(workers) if address is None else 1
+    orders = orders_of(study, jobs, threads)
     todo = []
     for job in jobs:
         state = state_of(study, job.name, orders[job.name].config)
@@ -95,13 +100,17 @@ def conduct_sweep(
     for observer in observers:
         observer.sweep_started(study, jobs, todo, workers)
     open_orders = {job.name: orders[job.name] for job in todo}
+
+    def done(outcome: Outcome) -> None:
+        open_orders.pop(outcome.job, None)
+        _count(summary, outcome)
+        for observer in observers:
+            observer.job_done(study, outcome)
+
     try:
         if open_orders:
-            with open_engine(engine, workers, threads_per_job(workers), address) as run:
-                for outcome in _outcomes(study, run, open_orders):
-                    _count(summary, outcome)
-                    for observer in observers:
-                        observer.job_done(study, outcome)
+            with open_engine(engine, workers, threads, address) as run:
+                _give_out(study, run, open_orders, done)
     except KeyboardInterrupt:
         pass
     summary.interrupted += [name for name in open_orders if name not in summary.interrupted]
@@ -111,15 +120,15 @@ def conduct_sweep(
     return summary
 
 
-def _outcomes(study: StudyFolder, run: Any, orders: dict[str, Order]) -> Iterator[Outcome]:
-    """Give out the orders and yield what comes of each; takes out of `orders` what is done."""
+def _give_out(
+    study: StudyFolder, run: Run, orders: dict[str, Order], done: Callable[[Outcome], None]
+) -> None:
+    """Give out the orders until none is left; `done` takes what comes of each, and takes it out of `orders`."""
     deaths: Counter[str] = Counter()
     while orders:
         begun = {name: study.status(name).attempts for name in orders}
         try:
-            for outcome in run(run_job, list(orders.values())):
-                del orders[outcome.job]
-                yield outcome
+            run(run_job, list(orders.values()), done, partial(_ended, study, begun))
         except (WorkbenchError, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -130,8 +139,15 @@ def _outcomes(study: StudyFolder, run: Any, orders: dict[str, Order]) -> Iterato
             for name in died:
                 deaths[name] += 1
                 if deaths[name] >= MOST_DEATHS:
-                    del orders[name]
-                    yield _given_up(study, name, deaths[name], error)
+                    done(_given_up(study, name, deaths[name], error))
+
+
+def _ended(study: StudyFolder, begun: Mapping[str, int], order: Order) -> Outcome | None:
+    """Return how a job went that has been given out, by its status file; None while it waits or runs."""
+    status = study.status(order.job)
+    if status.attempts == begun[order.job] or status.status not in ("finished", "failed"):
+        return None
+    return Outcome(order.job, status.status, status.error, status.seconds)
 
 
 def _given_up(study: StudyFolder, name: str, times: int, error: Exception) -> Outcome:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from threading import Event
 from typing import Any, Literal
 
 from workbench.errors import ConfigurationError
 
 Engine = Literal["local", "dask", "ray"]
 ENGINES: tuple[Engine, ...] = ("local", "dask", "ray")
+ANSWER_SECONDS = 20
+"""How long to wait for a cluster to answer."""
+WATCH_SECONDS = 0.5
+"""How often to look whether a job has ended, where the engine does not tell."""
 
 
 def cores() -> int:
@@ -37,31 +43,68 @@ def check_engine(engine: Engine, address: str | None) -> None:
         raise ConfigurationError("--address: is for --engine dask and ray; local jobs run on this machine")
 
 
-@contextmanager
-def open_engine(
-    engine: Engine, workers: int, threads: int, address: str | None
-) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Start the engine, or join the one at `address`; gives `map(function, items)`, results as they come.
+Ended = Callable[[Any], Any]
+"""Takes an item that was given out; returns its result if it is known to have one by other ways, else None."""
+Run = Callable[[Callable[[Any], Any], Sequence[Any], Callable[[Any], None], Ended], None]
+"""`run(function, items, done, ended)`: calls `done` with each result as it comes, in any order."""
 
-    workers: jobs at once; threads: of each. Raises ConfigurationError when nothing answers at the address.
+
+@contextmanager
+def open_engine(engine: Engine, workers: int, threads: int, address: str | None) -> Iterator[Run]:
+    """Start the engine, or join the one at `address`; gives what runs a function over items there.
+
+    workers: jobs at once, 0 for as many as the cluster has room for; threads: of each. Raises ConfigurationError when
+    nothing answers at the address.
     """
     import joblib
 
     with ExitStack() as stack:
-        settings = {
-            "local": _local,
-            "dask": _dask,
-            "ray": _ray,
-        }[engine](stack, workers, threads, address)
-        stack.enter_context(joblib.parallel_config(**settings))
+        settings = {"local": _local, "dask": _dask, "ray": _ray}[engine](stack, workers, threads, address)
+        at_once = workers or settings["n_jobs"]
+        # With a single job at once joblib would not start a process, and a job that dies would take the sweep along.
+        stack.enter_context(joblib.parallel_config(**{**settings, "n_jobs": max(2, settings["n_jobs"])}))
 
-        def run(function: Callable[[Any], Any], items: list[Any]) -> Iterator[Any]:
-            # One job a batch: joblib would put short ones together, and their order and failures with them.
-            parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
-            found: Iterator[Any] = parallel(joblib.delayed(function)(item) for item in items)
-            return found
+        def run(
+            function: Callable[[Any], Any], items: Sequence[Any], done: Callable[[Any], None], ended: Ended
+        ) -> None:
+            # Jobs are given out one by one: joblib would put short ones together, and their failures with them.
+            shared = {"batch_size": 1, "pre_dispatch": at_once}
+            calls = (joblib.delayed(function)(item) for item in items)
+            if engine == "ray":
+                with _watching(items, done, ended) as left:
+                    results = joblib.Parallel(**shared)(calls)
+                for index in sorted(left):
+                    done(results[index])
+            else:
+                for result in joblib.Parallel(return_as="generator_unordered", **shared)(calls):
+                    done(result)
 
         yield run
+
+
+@contextmanager
+def _watching(items: Sequence[Any], done: Callable[[Any], None], ended: Ended) -> Iterator[set[int]]:
+    """Tell, from a thread, of each item that has ended; gives the indices of those not told of yet.
+
+    For Ray, whose backend hands out all results at the end, and works in the main thread alone.
+    """
+    left, over = set(range(len(items))), Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            for index in sorted(left):
+                result = ended(items[index])
+                if result is not None:
+                    left.remove(index)
+                    done(result)
+
+    with ThreadPoolExecutor(1) as aside:
+        watcher = aside.submit(watch)
+        try:
+            yield left
+        finally:
+            over.set()
+            watcher.result()
 
 
 def _local(stack: ExitStack, workers: int, threads: int, address: str | None) -> dict[str, Any]:
@@ -74,7 +117,6 @@ def _local(stack: ExitStack, workers: int, threads: int, address: str | None) ->
 
 def _dask(stack: ExitStack, workers: int, threads: int, address: str | None) -> dict[str, Any]:
     distributed: Any = importlib.import_module("distributed")
-
     if address is None:
         # A thread for each worker process: a job sends what it prints to its log by the process.
         cluster = stack.enter_context(
@@ -87,25 +129,30 @@ def _dask(stack: ExitStack, workers: int, threads: int, address: str | None) -> 
             )
         )
         client = stack.enter_context(distributed.Client(cluster))
-    else:
-        try:
-            client = stack.enter_context(distributed.Client(address, timeout=20))
-        except (OSError, ValueError, TimeoutError) as error:
-            raise ConfigurationError(f"--address {address}: no Dask scheduler answers ({error})") from error
-    return {"backend": "dask", "client": client, "n_jobs": -1 if address else workers}
+        return {"backend": "dask", "client": client, "n_jobs": workers}
+    try:
+        client = stack.enter_context(distributed.Client(address, timeout=ANSWER_SECONDS))
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConfigurationError(f"--address {address}: no Dask scheduler answers ({error})") from error
+    room = len(client.scheduler_info(n_workers=-1)["workers"])
+    if not room:
+        raise ConfigurationError(f"--address {address}: the Dask scheduler there has no workers")
+    return {"backend": "dask", "client": client, "n_jobs": room}
 
 
 def _ray(stack: ExitStack, workers: int, threads: int, address: str | None) -> dict[str, Any]:
     ray: Any = importlib.import_module("ray")
-    register: Any = importlib.import_module("ray.util.joblib")
-
+    # An address in the environment must not turn a sweep on this machine into one elsewhere.
+    place = {"address": "local", "num_cpus": workers, "include_dashboard": False}
     try:
-        if address is None:
-            ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
-        else:
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.init(
+            **(place if address is None else {"address": address}),
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"--address {address}: no Ray cluster answers ({error})") from error
     stack.callback(ray.shutdown)
+    register: Any = importlib.import_module("ray.util.joblib")
     register.register_ray()
-    return {"backend": "ray", "n_jobs": workers if address is None else int(ray.cluster_resources()["CPU"])}
+    return {"backend": "ray", "n_jobs": workers or int(ray.cluster_resources()["CPU"])}
