@@ -9,6 +9,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from workbench.cli.compare import HELP as COMPARE_HELP
+from workbench.cli.compare import compare
 from workbench.cli.data import data_app
 from workbench.cli.output import complain, table
 from workbench.cli.plugins import check_app, list_plugins, show_plugin
@@ -32,6 +34,9 @@ app = typer.Typer(
 app.command("run", help=HELP, short_help="Run one experiment.")(run)
 app.command("verify", help=VERIFY_HELP, short_help="Run a run again and compare bit for bit.")(verify)
 app.command("sweep", help=SWEEP_HELP, short_help="Run a grid of experiments.")(sweep)
+app.command(
+    "compare", help=COMPARE_HELP, short_help="Put runs side by side: means over seeds, what differs."
+)(compare)
 app.command("list", short_help="List the installed plug-ins.")(list_plugins)
 app.command("show", short_help="Show what a plug-in does and its settings.")(show_plugin)
 app.add_typer(data_app, name="data")

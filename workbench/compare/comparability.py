@@ -174,5 +174,5 @@ def _packages(records: Sequence[RunRecord]) -> list[str]:
     for name in sorted({name for packages in given for name in packages}):
         versions = Counter(str(packages[name]) for packages in given if name in packages)
         if len(versions) > 1:
-            found.append(f"{name} differs ({', '.join(sorted(versions))})")
+            found.append(f"package {name} differs ({', '.join(sorted(versions))})")
     return found
