@@ -135,7 +135,7 @@ class StudyRecord:
 
     def _known(self, client: MlflowClient, place: str) -> Run | None:
         """Return the parent run of this study in an experiment, by the note in its folder or by its tag."""
-        noted = self._notes().get(store_name(self.uri), {}).get(self.experiment)
+        noted = _notes(self.folder).get(store_name(self.uri), {}).get(self.experiment)
         if noted is not None:
             from mlflow.exceptions import MlflowException
 
@@ -171,15 +171,8 @@ class StudyRecord:
         params = [Param(key, text[:TAG_LENGTH]) for key, text in texts.items() if key not in run.data.params]
         self._live().log_batch(self.run_id, tags=tags, params=params)
 
-    def _notes(self) -> dict[str, dict[str, str]]:
-        try:
-            notes = json.loads((self.folder / NOTES).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return notes if isinstance(notes, dict) else {}
-
     def _note(self) -> None:
-        notes = self._notes()
+        notes = _notes(self.folder)
         notes.setdefault(store_name(self.uri), {})[self.experiment] = self.run_id
         text = json.dumps(notes, indent=2, sort_keys=True)
         write_atomically(self.folder / NOTES, text.encode() + b"\n")
@@ -201,6 +194,21 @@ class StudyRecord:
             raise WorkbenchError(
                 f"MLflow at {store_name(self.uri)} does not take {self.folder}: {first_line(error)}"
             ) from error
+
+
+def noted_experiment(folder: Path, uri: str) -> str | None:
+    """Return the experiment in which the store keeps the study; None if it keeps none or several."""
+    noted = list(_notes(folder).get(store_name(uri), {}))
+    return noted[0] if len(noted) == 1 else None
+
+
+def _notes(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the parent runs of a study by store and experiment; notes that are damaged are no notes."""
+    try:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _listed(value: Any) -> str:

@@ -17,6 +17,9 @@ from workbench.cli.plugins import check_app, list_plugins, show_plugin
 from workbench.cli.run import HELP, run
 from workbench.cli.sweep import HELP as SWEEP_HELP
 from workbench.cli.sweep import sweep
+from workbench.cli.track import track_app
+from workbench.cli.ui import HELP as UI_HELP
+from workbench.cli.ui import ui
 from workbench.cli.verify import HELP as VERIFY_HELP
 from workbench.cli.verify import verify
 from workbench.errors import WorkbenchError
@@ -40,6 +43,8 @@ app.command(
 app.command("list", short_help="List the installed plug-ins.")(list_plugins)
 app.command("show", short_help="Show what a plug-in does and its settings.")(show_plugin)
 app.add_typer(data_app, name="data")
+app.add_typer(track_app, name="track")
+app.command("ui", help=UI_HELP, short_help="Browse runs: MLflow's page on this machine.")(ui)
 app.add_typer(check_app, name="check")
 
 
