@@ -23,6 +23,7 @@ from workbench.overrides import merge, parse_overrides, read_config_file
 from workbench.plugin import Modifier, PluginConfig, Scenario
 from workbench.registry import Registry
 from workbench.sections import (
+    CostConfig,
     DiagnoseConfig,
     GeneralConfig,
     StreamConfig,
@@ -67,6 +68,7 @@ class ExperimentConfig:
     track: TrackConfig
     diagnose: DiagnoseConfig = field(default_factory=DiagnoseConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
+    cost: CostConfig = field(default_factory=CostConfig)
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
@@ -82,6 +84,7 @@ class ExperimentConfig:
             plain[axis] = {"name": choice.name, **_plain(choice.config)}
         plain["train"], plain["track"] = _plain(self.train), _plain(self.track)
         plain["diagnose"], plain["stream"] = _plain(self.diagnose), _plain(self.stream)
+        plain["cost"] = _plain(self.cost)
         plain.update(seed=self.seed, device=self.device, threads=self.threads)
         return plain
 
@@ -174,6 +177,7 @@ class _Resolution:
         track = self._checked("track", TrackConfig, *self._both("track"))
         diagnose = self._checked("diagnose", DiagnoseConfig, *self._both("diagnose"))
         stream = self._checked("stream", StreamConfig, *self._both("stream"))
+        cost = self._checked("cost", CostConfig, *self._both("cost"))
         general = self._checked("", GeneralConfig, self.typed, self.stored)
         if self.problems:
             raise ConfigurationError("\n".join(self.problems))
@@ -185,6 +189,7 @@ class _Resolution:
         assert track is not None
         assert diagnose is not None
         assert stream is not None
+        assert cost is not None
         assert general is not None
         scenario_class = self.registry.load("scenario", scenario.name)
         assert issubclass(scenario_class, Scenario)
@@ -195,7 +200,7 @@ class _Resolution:
         given = {key: value for key, value in train if value is not None}
         train = train.model_copy(update=defaults | given)
         return ExperimentConfig(
-            scenario, learner, backbone, hardware, train, track, diagnose, stream, **dict(general)
+            scenario, learner, backbone, hardware, train, track, diagnose, stream, cost, **dict(general)
         )
 
     def _both(self, section: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -304,7 +309,7 @@ class _Resolution:
         before = len(self.problems)
         top, base = canonical(typed, model), canonical(stored, model)
         data = merge(base, top)
-        allowed = [] if section else [*DEFAULTS, "train", "track", "diagnose", "stream"]
+        allowed = [] if section else [*DEFAULTS, "train", "track", "diagnose", "stream", "cost"]
         allowed += model.model_fields
         for key in [key for key in data if key not in model.model_fields]:
             del data[key]

@@ -11,6 +11,15 @@ Its keys are stable (`SCHEMA_VERSION` counts the changes):
     acc, bwt, fwt, forgetting   as in `workbench.metrics`, over the tasks trained; null where undefined
     memory         formula, measured: bytes by category, and `total`
     time           seconds by phase, and `total`
+
+What learning cost beyond bytes (null where it is not known, absent before it was measured):
+
+    operations     forward, learning: `mac` and `ac`, means of a training sample; total; parts: by purpose; modifiers:
+                   whether what they do is counted, null without any; activity: shares that are not 0 (docs of
+                   `workbench.cost.operations`)
+    writes         updates, parameters, total writes of weights, per_sample, per_parameter
+    energy         table, forward, learning, total: joules of a training sample; left_out: what the table does not price
+    memory_by_steps  steps, total: bytes of the rule's formula at batch 1
 """
 
 from __future__ import annotations

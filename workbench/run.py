@@ -14,7 +14,9 @@ import torch
 from workbench import environment
 from workbench.checkpoint import Checkpoint
 from workbench.config import ExperimentConfig
+from workbench.cost.learning import learning_costs
 from workbench.cost.measure import measured_cost
+from workbench.cost.writes import TrainingWork
 from workbench.diagnose import GradientDiagnosis
 from workbench.errors import DataError
 from workbench.events import Observer
@@ -226,6 +228,7 @@ class Run:
                     "journal": self.journal.commit(),
                     "largest_batch": trainer.largest_batch,
                     "step_memory": trainer.step_memory.by_category(),
+                    "work": trainer.work.state(),
                 },
             ).save(self.folder.checkpoint_file)
         self.saved = time.perf_counter()
@@ -257,6 +260,8 @@ class Run:
         trainer.clock.train_exp_counter = len(past)
         trainer.largest_batch = record["largest_batch"]
         trainer.step_memory = MemoryCost(**record["step_memory"])
+        # Checkpoints of before learning's work was counted lack it.
+        trainer.work = TrainingWork(**record.get("work", {"whole": False}))
         self.place = (checkpoint.task, checkpoint.epoch)
         self.earlier = record["seconds"]
         self.entries = self.journal.take_up(record["journal"])
@@ -281,6 +286,7 @@ class Run:
             "learned": [row[task] for task, row in enumerate(progress.matrix)],
             "predicts_steps": self.experiment.stream.predicts_steps,
             "versions": self.versions,
+            **learning_costs(self.experiment, self.trainer.work, progress.spike_rates),
         }
         if error is not None:
             extra["error"] = f"{type(error).__name__}: {error}"

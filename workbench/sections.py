@@ -65,6 +65,27 @@ class TrackConfig(PluginConfig):
     experiment: str | None = Field(None, description="MLflow experiment; null: the scenario's name")
 
 
+class CostConfig(PluginConfig):
+    """What the energy of learning is reckoned with."""
+
+    table: str = Field(
+        "horowitz-45nm",
+        description="energies of operations: horowitz-45nm, loihi, or the path of a YAML file of your own",
+    )
+
+    @field_validator("table")
+    @classmethod
+    def _readable(cls, table: str) -> str:
+        from workbench.cost.energy import load_table, table_names, table_path
+
+        try:
+            load_table(table)
+            # A run may be resumed from another folder.
+            return table if table in table_names() else str(table_path(table))
+        except ConfigurationError as error:
+            raise ValueError("; ".join(str(error).splitlines())) from error
+
+
 class GeneralConfig(PluginConfig):
     """Settings that belong to no plug-in: the random seed and the machine."""
 

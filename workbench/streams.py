@@ -134,6 +134,11 @@ class BatchLoader:
         self.sources = [source for source in sources if len(source.indices)]
         self.order: np.random.Generator | None = None
 
+    @property
+    def joined(self) -> int:
+        """How many sequences of a batch come from further sources."""
+        return sum(source.size for source in self.sources[1:])
+
     def __len__(self) -> int:
         return -(-len(self.sources[0].indices) // self.sources[0].size) if self.sources else 0
 

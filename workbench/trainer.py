@@ -22,6 +22,7 @@ from torch import Tensor
 from workbench.avalanche_model import MaskedClassifier, SequenceClassifier, class_masks, quiet
 from workbench.backbones.network import Network
 from workbench.cost.measure import SavedTensors, storage_bytes
+from workbench.cost.writes import TrainingWork
 from workbench.diagnose import GradientDiagnosis
 from workbench.errors import PluginError
 from workbench.evaluation import Evaluation, Tally
@@ -109,6 +110,9 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         """Sequences in the largest training batch so far, the one that `step_memory` belongs to."""
         self.step_memory = MemoryCost()
         """What the largest batch held at its peak, see `workbench.cost.measure.measured_cost`."""
+        self.work = TrainingWork()
+        """What training took so far: sequences, steps, updates, writes."""
+        self._weights = [(p, p.numel()) for group in groups for p in group["params"]]
         self.seconds = {"train": 0.0, "evaluate": 0.0, "track": 0.0}
         """Time by phase; `track` is what observers and checkpoints claim for themselves, inside of training."""
         self._result: StepResult | None = None
@@ -245,6 +249,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self._tally.add(passed, batch)
             return decision(passed.outputs, batch.class_mask, batch.scored)
         self._set_rate()
+        self.work.shown(batch.size, getattr(self.dataloader, "joined", 0), len(batch.inputs))
         for modifier in self.modifiers:
             modifier.before_batch(self.rule, batch)
         self._sequence_batch = batch
@@ -298,6 +303,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def optimizer_step(self) -> None:
         """Apply the gradients, then tell modifiers and observers."""
+        self.work.updated(self._weights)
         self.optimizer.step()
         if not self._updated_within:
             self._updated()
@@ -318,6 +324,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         """Update within a sequence; what is left to `optimizer_step` then is a plug-in's penalty, if there is one."""
         self._updated_within = True
         self._gradients_stand()
+        self.work.updated(self._weights)
         self.optimizer.step()
         self._updated()
         self.optimizer.zero_grad()

@@ -12,7 +12,7 @@ import typer
 from workbench.cli.output import table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SECTIONS = ("train", "track", "diagnose", "stream", "general")
+SECTIONS = ("train", "track", "diagnose", "stream", "cost", "general")
 
 check_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Hold a plug-in to its contract.")
 
@@ -105,13 +105,21 @@ def _section(name: str) -> dict[str, Any] | None:
     """Describe `train`, `stream`, ..., the general settings, or one of them; None if `name` is none of these."""
     from workbench.fields import describe_fields
     from workbench.plugin import PluginConfig
-    from workbench.sections import DiagnoseConfig, GeneralConfig, StreamConfig, TrackConfig, TrainConfig
+    from workbench.sections import (
+        CostConfig,
+        DiagnoseConfig,
+        GeneralConfig,
+        StreamConfig,
+        TrackConfig,
+        TrainConfig,
+    )
 
     models: dict[str, type[PluginConfig]] = {
         "train": TrainConfig,
         "track": TrackConfig,
         "diagnose": DiagnoseConfig,
         "stream": StreamConfig,
+        "cost": CostConfig,
         "general": GeneralConfig,
     }
     single = name if name in GeneralConfig.model_fields else None

@@ -67,7 +67,7 @@ def forward(network: Network, activity: MeanActivity) -> OperationCount:
         mac=sum(layer.units * layer.cell.operations.step for layer in network.layers),
         ac=sum(
             layer.cell.operations.reset * sent.ones
-            for layer, sent in zip(network.hidden, activity.hidden, strict=True)
+            for layer, sent in zip(network.layers[:-1], activity.hidden, strict=True)
         ),
     )
     return OperationCount(synapses=synapses, cells=cells)

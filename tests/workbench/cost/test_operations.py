@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from fixtures import scalar_learning as scalar
-from fixtures.backbones import build
-from fixtures.small import RULES, batch, gradients, network, rule
+from fixtures.small import batch, gradients, network, rule
 
-from workbench.cost.counts import MeanActivity, OperationCount, Operations, Signals
-from workbench.cost.operations import forward
-from workbench.neurons.cell import Cell
+from workbench.cost.counts import MeanActivity, OperationCount, Signals
 from workbench.plugin import SequenceBatch
 from workbench.rules.loss import goals
 from workbench.rules.signals import readout_leak, readout_weights

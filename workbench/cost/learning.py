@@ -1,0 +1,108 @@
+"""What learning cost, as results.json has it: operations, writes, energy, and memory at other sequence lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench.cost.activity import data_activity, mean_activity
+from workbench.cost.counts import MeanActivity, OperationCount, Operations
+from workbench.cost.energy import energy, load_table
+from workbench.plugin import Modifier, Rule
+
+if TYPE_CHECKING:
+    from workbench.cost.writes import TrainingWork
+    from workbench.experiment import Experiment
+    from workbench.plugin import LearnerConfig
+
+LENGTHS = (10, 20, 50, 100, 200, 500, 1000, 2000)
+"""Steps at which the memory formula is evaluated."""
+
+
+def learning_costs(
+    experiment: Experiment, work: TrainingWork, spike_rates: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """Return `operations`, `writes`, `energy` and `memory_by_steps`, each None as far as it is not known.
+
+    spike_rates: mean output of each hidden layer, by evaluation. All means are over the training samples shown. Should
+    a plug-in's formula or a table of one's own fail at the end of a long run, `costs_error` says so in their place.
+    """
+    try:
+        return _learning_costs(experiment, work, spike_rates)
+    except Exception as error:
+        known = dict.fromkeys(("operations", "writes", "energy", "memory_by_steps"))
+        return {**known, "costs_error": f"{type(error).__name__}: {error}"}
+
+
+def _learning_costs(
+    experiment: Experiment, work: TrainingWork, spike_rates: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    parameters = sum(p.numel() for p in experiment.network.parameters() if p.requires_grad)
+    writes = work.summary(parameters)
+    costs: dict[str, Any] = {
+        "operations": None,
+        "writes": writes,
+        "energy": None,
+        "memory_by_steps": memory_by_steps(experiment.rule),
+    }
+    data = data_activity(experiment.stream)
+    if writes is None or data is None:
+        return costs
+    steps = work.steps / work.sequences
+    activity = mean_activity(experiment.network, data, spike_rates, steps)
+    if activity is None:
+        return costs
+    count = experiment.rule.operations(steps, work.sequences / work.batches, activity)
+    if count is None:
+        return costs
+    per_sample = count * (work.sequences / work.samples)
+    per_write = optimiser_macs(experiment.rule.config)
+    per_sample += OperationCount(optimiser=Operations(mac=per_write * writes["per_sample"]))
+    costs["operations"] = described(per_sample, experiment, activity, steps)
+    table = experiment.config.cost.table
+    costs["energy"] = energy(table, load_table(table), per_sample, writes["per_sample"])
+    return costs
+
+
+def described(
+    count: OperationCount, experiment: Experiment, activity: MeanActivity, steps: float
+) -> dict[str, Any]:
+    """Return a count as plain data, with what it rests on.
+
+    modifiers: whether what modifiers do is contained; null without any. activity: shares that are not zero.
+    """
+    network, modifiers = experiment.network, experiment.modifiers
+    shares = [
+        (sent.ones + sent.others) / layer.width
+        for layer, sent in zip(network.layers[:-1], activity.hidden, strict=True)
+    ]
+    inputs = (activity.inputs.ones + activity.inputs.others) / experiment.stream.channels
+    return {
+        "forward": count.forward.by_kind(),
+        "learning": count.learning.by_kind(),
+        "total": (count.forward + count.learning).total,
+        "parts": {name: part.by_kind() for name, part in count.by_purpose().items()},
+        "modifiers": all(_only_joins(modifier) for modifier in modifiers) if modifiers else None,
+        "steps": steps,
+        "activity": {"inputs": inputs, "hidden": shares},
+    }
+
+
+def _only_joins(modifier: Modifier) -> bool:
+    """Tell whether a modifier does nothing but let stored sequences join, which are counted as they are shown."""
+    return type(modifier).joined is not Modifier.joined
+
+
+def optimiser_macs(config: LearnerConfig) -> int:
+    """Multiply-accumulates of one weight's update; Adam's root and quotient are functions, not counted.
+
+    sgd: w - lr g; with momentum mu v + g. adam: two moments, two and three products, and w - lr (...). Either with
+    decay: one more.
+    """
+    own = {"sgd": 1 + (config.momentum > 0), "adam": 6}[config.optimiser]
+    return own + (config.weight_decay > 0)
+
+
+def memory_by_steps(rule: Rule) -> dict[str, list[int]]:
+    """Return the rule's memory formula, bytes in all, at batch 1 and several sequence lengths."""
+    return {"steps": list(LENGTHS), "total": [rule.memory(steps, 1).total for steps in LENGTHS]}
