@@ -101,11 +101,13 @@ def _check_port(port: int) -> None:
 def _wait(process: subprocess.Popen[bytes], health: str, log: IO[bytes]) -> None:
     # No proxy stands between a machine and itself.
     opener = build_opener(ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
+    deadline, answered = time.monotonic() + START_SECONDS, False
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise WorkbenchError(f"MLflow's server ended with code {process.returncode}:\n{_tail(log)}")
         with suppress(URLError, OSError), opener.open(health, timeout=5):
+            answered = True
+        if answered and process.poll() is None:
             return
         time.sleep(0.2)
     raise WorkbenchError(f"MLflow's server did not answer within {START_SECONDS:.0f} s:\n{_tail(log)}")

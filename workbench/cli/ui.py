@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from workbench.errors import WorkbenchError
+from workbench.cli.output import complain
 
 HELP = """Browse and compare runs: MLflow's page, on this machine only (127.0.0.1).
 
@@ -41,7 +41,8 @@ def ui(
         # The way to end it, and not a fault.
         typer.echo("\nended")
         return
-    raise WorkbenchError(f"MLflow's server ended by itself, with code {code}")
+    complain(f"MLflow's server ended by itself, with code {code}")
+    raise typer.Exit(1)
 
 
 @contextmanager
