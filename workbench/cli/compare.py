@@ -87,6 +87,8 @@ def compare(
         _write_rows(comparisons, chosen, out, runs)
     else:
         _write_text(comparisons, chosen, out)
+        if chosen == "terminal" and out is None and not names:
+            typer.echo("\nmore columns: --columns all; differences to one group: --reference GROUP")
 
 
 def _format(kind: str | None, out: Path | None) -> str:

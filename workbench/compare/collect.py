@@ -21,6 +21,8 @@ IDLE = ("seed", "device", "threads", "track.", "diagnose.")
 """Settings, or the beginnings of their keys, that never make two runs of one seed different in what they learn."""
 LOCATIONS = ("scenario.path", "scenario.source", "scenario.url")
 """Where data comes from; what it is, its digest says."""
+STUDY_FILE = "study.yaml"
+"""What a study's folder holds."""
 ABSENT = object()
 
 
@@ -105,9 +107,15 @@ def collect(paths: Iterable[Path]) -> list[RunRecord]:
 
 
 def unfinished(paths: Iterable[Path]) -> list[Unfinished]:
-    """Return the runs of the paths that are interrupted, failed, or have no results yet. Raises DataError."""
+    """Return the runs of the paths that are interrupted, failed, or have no results yet, those without a folder too.
+
+    A job that fails before its run begins leaves word in its study's folder alone. Raises DataError.
+    """
+    paths = list(paths)
     told = [Unfinished(folder, status_of(folder)) for folder in find_runs(paths)]
-    return [one for one in told if one.status != "finished"]
+    known = {one.folder.resolve() for one in told}
+    jobs = [one for path in paths for one in _jobs(Path(path)) if one.folder.resolve() not in known]
+    return [one for one in (*told, *jobs) if one.status != "finished"]
 
 
 def status_of(folder: Path) -> str:
@@ -216,6 +224,16 @@ def _one_data_set(digests: Mapping[int, set[str]]) -> bool:
         return False
     different = set().union(*digests.values())
     return len(different) in (1, len(digests))
+
+
+def _jobs(study: Path) -> Iterable[Unfinished]:
+    """Yield what a study's folder says of its jobs; nothing for other folders."""
+    for file in sorted(study.glob("jobs/*.json")) if (study / STUDY_FILE).is_file() else ():
+        try:
+            status = str(json.loads(file.read_text(encoding="utf-8"))["status"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file} is damaged: {error}") from error
+        yield Unfinished(study / "runs" / file.stem, status)
 
 
 def _below(folder: Path) -> Iterable[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.compare.collect import (
     LOCATIONS,
+    STUDY_FILE,
     RunRecord,
     data_sets,
     differing,
@@ -21,7 +22,6 @@ from workbench.errors import DataError
 
 PROTOCOL = ("scenario.", "stream.")
 """Beginnings of the keys that say what is learned and tested, in what order."""
-STUDY_FILE = "study.yaml"
 _SHOWN = 3
 
 
@@ -29,12 +29,14 @@ _SHOWN = 3
 class Block:
     """Runs that are comparable: of one scenario, one data set and one protocol, or mixed on demand.
 
-    heading: what they have in common. warnings: what nobody may miss: mixed or synthetic data.
+    heading: what they have in common. warnings: what nobody may miss: mixed or synthetic data. mixed: whether it holds
+    what is not comparable.
     """
 
     heading: str
     runs: tuple[RunRecord, ...]
     warnings: tuple[str, ...]
+    mixed: bool = False
 
 
 def blocks(records: Sequence[RunRecord], *, mix: bool = False) -> list[Block]:
@@ -47,8 +49,12 @@ def blocks(records: Sequence[RunRecord], *, mix: bool = False) -> list[Block]:
     keys = [_protocol(record, its_data) for record, its_data in zip(records, data, strict=True)]
     parts = list({json.dumps(key, sort_keys=True): key for key in keys}.values())
     if mix:
-        mixed = f"MIXED: {_difference(parts)}. These numbers are not comparable." if len(parts) > 1 else ""
-        return [Block(_heading(parts), tuple(records), (*filter(None, [mixed]), *notices(records)))]
+        mixed = len(parts) > 1
+        warning = (
+            f"MIXED: {_difference(parts)}. These numbers are not comparable, and none is marked as best."
+        )
+        said = [*([warning] if mixed else []), *notices(records)]
+        return [Block(_heading(parts), tuple(records), tuple(said), mixed)]
     _refuse_other_data(records, data)
     told = differing(parts)
     found = []
@@ -159,7 +165,9 @@ def _difference(parts: Sequence[dict[str, Any]]) -> str:
 
 
 def _values(values: Iterable[Any]) -> str:
-    return ", ".join(dict.fromkeys(spelled(value) for value in values))
+    different = list(dict.fromkeys(spelled(value) for value in values))
+    more = [f"{len(different) - _SHOWN} more"] if len(different) > _SHOWN + 1 else []
+    return ", ".join(different[:_SHOWN] + more if more else different)
 
 
 def _code(record: RunRecord) -> str | None:

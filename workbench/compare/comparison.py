@@ -38,6 +38,8 @@ class Comparison:
     columns: tuple[Measure, ...]
     cells: tuple[tuple[Cell, ...], ...]
     reference: str | None = None
+    mixed: bool = False
+    """Whether the groups are not comparable; then none is best."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,15 @@ def compare_groups(
     """Return the comparison of one block's groups. Raises DataError when a group shares no seed with the reference."""
     groups = list(groups) if sort is None else _sorted(groups, sort)
     base = None if reference is None else _named(reference, groups)
-    of_columns = [_column(groups, measure, base) for measure in columns]
+    of_columns = [_column(groups, measure, base, marks=not block.mixed) for measure in columns]
     rows = tuple(tuple(cells[row] for cells in of_columns) for row in range(len(groups)))
     told = [*notes(block.runs), *_seed_notes(groups)]
     if reference is not None and base is None:
         told.append(f"no group {reference!r} here to take differences to")
     name = None if base is None else base.name
-    return Comparison(block.heading, block.warnings, tuple(told), tuple(groups), tuple(columns), rows, name)
+    return Comparison(
+        block.heading, block.warnings, tuple(told), tuple(groups), tuple(columns), rows, name, block.mixed
+    )
 
 
 def values_of(group: Group, measure: Measure) -> dict[int, float]:
@@ -102,9 +106,9 @@ def values_of(group: Group, measure: Measure) -> dict[int, float]:
     return {seed: value for seed, value in read.items() if value is not None}
 
 
-def _column(groups: Sequence[Group], measure: Measure, base: Group | None) -> list[Cell]:
+def _column(groups: Sequence[Group], measure: Measure, base: Group | None, *, marks: bool) -> list[Cell]:
     samples = [values_of(group, measure) for group in groups]
-    top = best(samples, higher=measure.higher, fixed=measure.fixed).index
+    top = best(samples, higher=measure.higher, fixed=measure.fixed).index if marks else None
     cells = [
         Cell(sample, interval(list(sample.values())), index == top) for index, sample in enumerate(samples)
     ]

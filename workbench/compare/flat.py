@@ -74,7 +74,7 @@ def _about(comparison: Comparison, group: Group) -> Row:
     run: RunRecord = group.runs[0]
     row: Row = {
         "table": comparison.heading,
-        "mixed": any(warning.startswith("MIXED") for warning in comparison.warnings),
+        "mixed": comparison.mixed,
         "group": group.name,
         **{key: run.settings[key] for key in ("scenario", "learner", "backbone", "hardware")},
         "dataset": str(run.results["dataset"]["name"]),

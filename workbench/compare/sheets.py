@@ -9,7 +9,7 @@ from statistics import median
 
 from workbench.compare.comparison import Cell, Comparison
 from workbench.compare.measures import Kind
-from workbench.compare.statistics import EXACT, FEWEST, LEVEL, Interval
+from workbench.compare.statistics import DRAWN, EXACT, FEWEST, LEVEL, Interval
 from workbench.report.units import UNKNOWN
 
 _STEPS: dict[Kind, tuple[tuple[float, str], ...]] = {
@@ -149,7 +149,7 @@ def _mean_footnotes(comparison: Comparison, marked: bool) -> list[str]:
             "best of its column: differs from every other group, paired by seed, at 5 % after Holm's correction "
             f"({_method(comparison)})"
         )
-    elif len(comparison.groups) > 1 and several:
+    elif len(comparison.groups) > 1 and several and not comparison.mixed:
         found.append(
             f"no column has a best: no group differs from every other at 5 % ({_method(comparison)}, Holm)"
         )
@@ -163,13 +163,12 @@ def _method(comparison: Comparison) -> str:
         for place, one in enumerate(comparison.groups)
         for other in comparison.groups[:place]
     }
-    names = []
     if any(count >= FEWEST for count in seeds):
-        drawn = "" if max(seeds) <= EXACT else " of 9,999 resamples"
-        names.append(f"paired studentised bootstrap{drawn}")
-    if any(1 < count < FEWEST for count in seeds):
-        names.append(f"paired Student's t with fewer than {FEWEST} seeds")
-    return ", ".join(names) or "fixed by the configuration"
+        drawn = "" if max(seeds) <= EXACT else f", {DRAWN:,} resamples"
+        return (
+            f"paired studentised bootstrap{drawn}; Student's t where seeds are too few or differ by the same"
+        )
+    return "paired Student's t" if max(seeds, default=0) > 1 else "fixed by the configuration"
 
 
 def _differences(comparison: Comparison) -> Sheet:
