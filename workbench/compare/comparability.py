@@ -105,10 +105,8 @@ def notes(records: Sequence[RunRecord]) -> list[str]:
 
 def study_of(folder: Path) -> Path | None:
     """Return the study that a run folder belongs to: STUDY/runs/RUN; None if it belongs to none."""
-    for above in folder.resolve().parents:
-        if (above / STUDY_FILE).is_file():
-            return above
-    return None
+    study = folder.resolve().parent.parent
+    return study if folder.resolve().parent.name == "runs" and (study / STUDY_FILE).is_file() else None
 
 
 def _protocol(record: RunRecord, data: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def compare(paths: Iterable[Path], wanted: Wanted | None = None) -> list[Compari
     parts = blocks(records, mix=wanted.mix)
     groups = [tuple(grouped(part.runs)) for part in parts]
     if wanted.reference is not None:
-        _check_reference(wanted.reference, [group for of_block in groups for group in of_block])
+        _check_reference(wanted.reference, groups)
     found = [
         compare_groups(part, of_block, columns, sort, wanted.reference)
         for part, of_block in zip(parts, groups, strict=True)
@@ -161,24 +161,22 @@ def _named(reference: str, groups: Sequence[Group]) -> Group | None:
     return base
 
 
-def _check_reference(reference: str, groups: Sequence[Group]) -> None:
-    names = [group.name for group in groups]
-    learners = [group.runs[0].settings["learner"] for group in groups]
-    if reference in names or reference in learners:
-        if reference in names or any(_alone(reference, group, groups) for group in groups):
-            return
-        several = ", ".join(repr(name) for name, one in zip(names, learners, strict=True) if one == reference)
+def _check_reference(reference: str, of_blocks: Sequence[Sequence[Group]]) -> None:
+    """Raise ConfigurationError when the reference names no group of any table."""
+    if any(_named(reference, groups) is not None for groups in of_blocks):
+        return
+    known = list(dict.fromkeys(group.name for groups in of_blocks for group in groups))
+    several = [name for name in known if name.startswith(f"{reference}, ")]
+    if several:
+        told = ", ".join(map(repr, several))
         raise ConfigurationError(
-            f"--reference {reference}: several groups are of that learner: {several}; name one"
+            f"--reference {reference}: several groups are of that learner: {told}; name one"
         )
-    guess = nearest(reference, names)
+    guess = nearest(reference, known)
     hint = f"; did you mean {guess!r}?" if guess else ""
-    known = ", ".join(dict.fromkeys(names))
-    raise ConfigurationError(f"--reference {reference}: no such group{hint} There are: {known}")
-
-
-def _alone(learner: str, group: Group, groups: Sequence[Group]) -> bool:
-    return group.runs[0].settings["learner"] == learner and group.name == learner
+    raise ConfigurationError(
+        f"--reference {reference}: no such group{hint} There are: {', '.join(map(repr, known))}"
+    )
 
 
 def _seed_notes(groups: Sequence[Group]) -> list[str]:
