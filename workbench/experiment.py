@@ -13,6 +13,7 @@ import torch
 
 from workbench.backbones.network import Network
 from workbench.config import ExperimentConfig
+from workbench.cost.learning import planned_costs
 from workbench.errors import ConfigurationError
 from workbench.events import Observer, RunPlan
 from workbench.online_stream import online
@@ -159,6 +160,7 @@ def plan_experiment(config: ExperimentConfig, *, progress: bool = True) -> dict[
             "multiply_accumulates_per_sequence_forward": experiment.stream.steps
             * _synapses(experiment.network),
         },
+        "a_training_sample": planned_costs(experiment),
         "memory": {**memory.by_category(), "total": memory.total},
     }
 

@@ -18,7 +18,8 @@ What learning cost beyond bytes (null where it is not known, absent before it wa
                    whether what they do is counted, null without any; activity: shares that are not 0 (docs of
                    `workbench.cost.operations`)
     writes         updates, parameters, total writes of weights, per_sample, per_parameter
-    energy         table, forward, learning, total: joules of a training sample; left_out: what the table does not price
+    energy         table, forward, learning, total: joules of a training sample, null if the table does not price what
+                   they take; left_out: all that it does not price
     memory_by_steps  steps, total: bytes of the rule's formula at batch 1
 """
 

@@ -8,8 +8,8 @@ A table is a small YAML file, one of `tables/` by its name or any other by its p
     ac: {energy_pj: 0.9, source: ...}  # of an accumulate, which for spikes is a synaptic event
     write: {energy_pj: 120, source: ...}   # of writing a weight
 
-What a table has no number for is left out of the sum and named in the results: the sum is then a lower bound. No table
-says what it takes to move words between memory and arithmetic unless its numbers contain it.
+Operations that a table has no number for make the energy unknown rather than small. No table says what it takes to
+move words between memory and arithmetic unless its numbers contain it.
 """
 
 from __future__ import annotations
@@ -89,28 +89,35 @@ def load_table(table: str) -> EnergyTable:
 
 
 def energy(name: str, table: EnergyTable, count: OperationCount, writes_per_sample: float) -> dict[str, Any]:
-    """Return joules of a training sample, forward and learning, and what the table leaves out.
+    """Return joules of a training sample: forward, learning (weights written included), total; null if not known.
 
-    writes_per_sample: weights written; they belong to learning, and matter if the table prices them.
+    A phase is not known if it has operations that the table does not price, those on the units' own states aside:
+    tables of synaptic events leave these out. left_out: what is not priced, `purpose.kind`. writes: joules of writing
+    weights, null if that is not priced.
     """
     prices = table.priced()
-    forward = _joules(prices, _amounts(count.forward))
-    learning = _joules(prices, {**_amounts(count.learning), "write": writes_per_sample})
-    counted = _amounts(count.forward + count.learning)
+    purposes = count.by_purpose()
+    left_out = [
+        f"{purpose}.{kind}"
+        for purpose, part in purposes.items()
+        for kind, amount in part.by_kind().items()
+        if amount and kind not in prices
+    ]
+    missing = {entry.partition(".")[0] for entry in left_out} - {"cells"}
+    writes = PICO * prices["write"] * writes_per_sample if "write" in prices else None
+    forward = None if "synapses" in missing else _joules(prices, count.forward)
+    learning = None if missing - {"synapses"} else _joules(prices, count.learning) + (writes or 0.0)
     return {
         "table": name,
         "scope": table.scope,
         "picojoules": prices,
-        "left_out": [kind for kind, amount in counted.items() if amount and kind not in prices],
+        "left_out": left_out,
         "forward": forward,
         "learning": learning,
-        "total": forward + learning,
+        "writes": writes,
+        "total": None if forward is None or learning is None else forward + learning,
     }
 
 
-def _amounts(operations: Operations) -> dict[str, float]:
-    return operations.by_kind()
-
-
-def _joules(prices: Mapping[str, float], amounts: Mapping[str, float]) -> float:
-    return PICO * sum(prices.get(kind, 0.0) * amount for kind, amount in amounts.items())
+def _joules(prices: Mapping[str, float], operations: Operations) -> float:
+    return PICO * sum(prices.get(kind, 0.0) * amount for kind, amount in operations.by_kind().items())

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from workbench.cost.activity import data_activity, mean_activity
 from workbench.cost.counts import MeanActivity, OperationCount, Operations
 from workbench.cost.energy import energy, load_table
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from workbench.experiment import Experiment
     from workbench.plugin import LearnerConfig
 
+TRIED = 32
+"""Training sequences on which an untrained network is tried."""
 LENGTHS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 """Steps at which the memory formula is evaluated."""
 
@@ -62,6 +67,54 @@ def _learning_costs(
     table = experiment.config.cost.table
     costs["energy"] = energy(table, load_table(table), per_sample, writes["per_sample"])
     return costs
+
+
+def planned_costs(experiment: Experiment) -> dict[str, Any] | None:
+    """Return what a training sample is going to cost, as far as that is known before training; None if it is not.
+
+    Assumes that hidden layers stay as active as in the untrained network, and that no stored sequences join. The rule
+    must be set up.
+    """
+    data = data_activity(experiment.stream)
+    if data is None:
+        return None
+    rates = untrained_rates(experiment)
+    activity = mean_activity(experiment.network, data, [rates], data.steps)
+    assert activity is not None
+    count = experiment.rule.operations(data.steps, experiment.batch_size, activity)
+    if count is None:
+        return None
+    config = experiment.rule.config
+    updates = data.steps if getattr(config, "update", "sequence") == "step" else 1.0
+    parameters = sum(p.numel() for p in experiment.network.parameters() if p.requires_grad)
+    writes = parameters * updates / experiment.batch_size
+    count += OperationCount(optimiser=Operations(mac=optimiser_macs(config) * writes))
+    table = experiment.config.cost.table
+    joules = energy(table, load_table(table), count, writes)
+    return {
+        "assumes": "hidden layers as active as in the untrained network, no stored sequences, no modifiers",
+        "spikes_per_unit_and_step": [round(rate, 4) for rate in rates],
+        "operations": {
+            phase: {kind: round(amount) for kind, amount in operations.by_kind().items()}
+            for phase, operations in (("forward", count.forward), ("learning", count.learning))
+        },
+        "writes": round(writes, 1),
+        "joules": {
+            "table": table,
+            **{phase: joules[phase] and float(f"{joules[phase]:.3g}") for phase in ("forward", "learning")},
+        },
+    }
+
+
+@torch.no_grad()
+def untrained_rates(experiment: Experiment) -> list[float]:
+    """Return the mean output of each hidden layer on a few training sequences, as an evaluation would."""
+    stream = experiment.stream
+    every = np.concatenate([task.train for task in stream.tasks])
+    some = np.sort(every[:: -(-len(every) // TRIED)])
+    inputs = torch.from_numpy(np.ascontiguousarray(stream.training_pool.inputs[some]))
+    passed = experiment.network.run(inputs.to(experiment.device).transpose(0, 1).contiguous())
+    return [float(outputs.float().mean()) for outputs in passed.spikes]
 
 
 def described(

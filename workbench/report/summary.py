@@ -17,6 +17,7 @@ from rich.text import Text
 
 from workbench import metrics
 from workbench.plugin import Modifier
+from workbench.report.costs import cost_table
 from workbench.report.units import UNKNOWN, count, difference, duration, percent, short_path, size
 
 FILES = {
@@ -199,6 +200,9 @@ def _optional_tables(results: Mapping[str, Any]) -> Iterator[RenderableType]:
     memory = results.get("memory") or {}
     if any((memory.get(kind) or {}).get("total") for kind in ("formula", "measured")):
         yield memory_table(results)
+    costs = cost_table(results)
+    if costs is not None:
+        yield costs
     if results.get("time"):
         yield time_table(results)
     spikes = spike_table(results)

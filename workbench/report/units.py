@@ -89,6 +89,36 @@ def count(value: float | None) -> str:
     return f"{value:,.{_decimals(value) if value != int(value) else 0}f}"
 
 
+def amount(value: float | None) -> str:
+    """Return a large count with three significant digits.
+
+    >>> [amount(n) for n in (0, 12.34, 950, 34_801, 1_200_000, 5.2e9)]
+    ['0', '12.3', '950', '34.8 k', '1.20 M', '5.20 G']
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if abs(value) < 1000:
+        return count(value)
+    power = min(int(math.log10(abs(value)) / 3), 4)
+    scaled = value / 1000**power
+    return f"{scaled:.{_decimals(scaled)}f} {'kMGT'[power - 1]}"
+
+
+def joules(value: float | None) -> str:
+    """Return an energy with three significant digits.
+
+    >>> [joules(n) for n in (0, 4.6e-12, 1.6e-7, 0.0012, None)]
+    ['0 J', '4.60 pJ', '160 nJ', '1.20 mJ', '–']
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0 J"
+    power = min(max(math.floor(math.log10(abs(value)) / 3), -4), 0)
+    scaled = value / 1000.0**power
+    return f"{scaled:.{_decimals(scaled)}f} {('J', 'mJ', 'µJ', 'nJ', 'pJ')[-power]}"
+
+
 def short_path(path: Path) -> str:
     """Return a path from the working folder on when it lies inside, else the whole of it."""
     absolute = Path(path).resolve()
