@@ -24,7 +24,8 @@ _STEPS: dict[Kind, tuple[tuple[float, str], ...]] = {
     "rate": ((1.0, ""),),
     "number": ((1.0, ""),),
 }
-_BELOW = {"bytes": 1.0, "joules": 1.0, "seconds": 1.0, "count": 1.0}
+_PATIENCE = {"min": 10.0, "h": 10.0, "thousand": 10.0}
+"""How many there must be of units that people are slow to change to."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,7 @@ def unit_of(kind: Kind, values: Sequence[float]) -> tuple[float, str]:
     steps = _STEPS[kind]
     middle = median(sizes) if sizes else 1.0
     # Two minutes read better as 120 s, and 5,000 writes as they are.
-    patience = {"seconds": 10.0, "count": 10.0}.get(kind, 1.0)
-    fitting = [step for step in steps if middle >= step[0] * (patience if step[0] > 1 else 1.0)]
+    fitting = [step for step in steps if middle >= step[0] * _PATIENCE.get(step[1], 1.0)]
     return fitting[-1] if fitting else steps[0]
 
 
@@ -94,7 +94,8 @@ def _means(comparison: Comparison) -> Sheet:
         cells = [row[index] for row in comparison.cells]
         factor, unit = unit_of(measure.kind, [cell.interval.mean for cell in cells if cell.interval])
         heads.append((measure.title, unit))
-        columns.append([_mean(cell, measure.kind, factor, comparison, row) for row, cell in enumerate(cells)])
+        kind = _counted(measure.kind, factor)
+        columns.append([_mean(cell, kind, factor, comparison, row) for row, cell in enumerate(cells)])
     rows = [
         (group.name, str(len(group.runs)), *(column[row] for column in columns))
         for row, group in enumerate(comparison.groups)
@@ -122,6 +123,13 @@ def _mean(cell: Cell, kind: Kind, factor: float, comparison: Comparison, row: in
         text += f" ± {half:,.{decimals(found.mean / factor, kind, half)}f}"
     fewer = found.seeds < len(comparison.groups[row].runs)
     return f"{text} ({found.seeds})" if fewer else text
+
+
+def _counted(kind: Kind, factor: float) -> Kind:
+    """Return `count` for what is told one by one, which needs no decimals; thousands of it are a number like others."""
+    if kind not in ("count", "bytes"):
+        return kind
+    return "count" if factor == 1 else "number"
 
 
 def _half(found: Interval) -> float:
@@ -165,9 +173,7 @@ def _method(comparison: Comparison) -> str:
     }
     if any(count >= FEWEST for count in seeds):
         drawn = "" if max(seeds) <= EXACT else f", {DRAWN:,} resamples"
-        return (
-            f"paired studentised bootstrap{drawn}; Student's t where seeds are too few or differ by the same"
-        )
+        return f"paired studentised bootstrap{drawn}; Student's t where seeds are too few or too alike"
     return "paired Student's t" if max(seeds, default=0) > 1 else "fixed by the configuration"
 
 
@@ -177,9 +183,11 @@ def _differences(comparison: Comparison) -> Sheet:
     heads, columns, bold = [("", ""), ("seeds", "")], [], set()
     for index, measure in enumerate(comparison.columns):
         cells = [comparison.cells[row][index] for row in others]
-        factor, unit = unit_of(measure.kind, [cell.difference.mean for cell in cells if cell.difference])
+        apart = [cell.difference.mean for cell in cells if cell.difference]
+        means = [cell.interval.mean for cell in cells if cell.interval]
+        factor, unit = unit_of(measure.kind, apart if any(apart) else means)
         heads.append((measure.title, "points" if unit == "%" else unit))
-        columns.append([_difference(cell, measure.kind, factor) for cell in cells])
+        columns.append([_difference(cell, _counted(measure.kind, factor), factor) for cell in cells])
         significant = [cell.adjusted is not None and cell.adjusted <= 1 - LEVEL for cell in cells]
         bold |= {(row, index + 2) for row, is_so in enumerate(significant) if is_so}
     base = set(comparison.groups[place].seeds)

@@ -18,7 +18,7 @@ from workbench.compare.sheets import Sheet, sheets
 WIDTH = 100
 """Columns of characters that a table takes at most where nothing says how many there are."""
 _LONGEST_NAME = 36
-_BETWEEN = 2
+_BETWEEN = 3
 _LEADING = 2
 """Columns that are repeated when a table is split: the group's name and its seeds."""
 
@@ -114,7 +114,8 @@ def _rich_table(sheet: Sheet, columns: Sequence[int]) -> Table:
     for column in columns:
         head = "\n".join(sheet.heads[column]).rstrip()
         if column == 0:
-            table.add_column(head, max_width=_LONGEST_NAME, overflow="fold")
+            name = min(_width(sheet, 0), _LONGEST_NAME)
+            table.add_column(head, min_width=name, max_width=name, overflow="fold")
         else:
             table.add_column(head, justify="right", no_wrap=True)
     for row, cells in enumerate(sheet.rows):
