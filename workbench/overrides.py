@@ -5,6 +5,8 @@ Values are YAML 1.2 scalars, lists and mappings, so `1e-3` is a number, `[256, 2
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +20,8 @@ from workbench.errors import ConfigurationError
 KeyPath = tuple[str, ...]
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z0-9_][\w-]*)*")
+_ONE_LINE = 10**9
+_PLAIN, _WORD = re.compile(r"""[^][{}(),'"\s]+"""), re.compile(r"[\w.+/-]+")
 _NULLS = ("null", "Null", "NULL", "~")
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 _INTEGER = r"[-+]?([0-9]+(_[0-9]+)*|0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)"
@@ -98,6 +102,39 @@ def parse_value(text: str) -> Any:
     if value is None and stripped not in _NULLS:
         raise ConfigurationError(f"cannot read {text!r} as a value (# starts a comment); quote it?")
     return value
+
+
+def write_value(value: Any) -> str:
+    """Return a text on one line that `parse_value` reads back as the value; in it, commas separate nothing unquoted.
+
+    >>> [write_value(value) for value in (1e-3, True, None, [128, 64], "bptt", "1e-3")]
+    ['0.001', 'true', 'null', '[128, 64]', 'bptt', "'1e-3'"]
+    """
+    if isinstance(value, str):
+        return _write_text(value, _PLAIN)
+    if isinstance(value, Mapping):
+        inside = [f"{_write_text(str(key), _WORD)}: {_write_item(item)}" for key, item in value.items()]
+        return "{" + ", ".join(inside) + "}"
+    if isinstance(value, Sequence):
+        return f"[{', '.join(map(_write_item, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    return json.dumps(value)
+
+
+def _write_item(value: Any) -> str:
+    """Return `write_value(value)` for the inside of a list, where more letters have a meaning."""
+    return _write_text(value, _WORD) if isinstance(value, str) else write_value(value)
+
+
+def _write_text(text: str, plain: re.Pattern[str]) -> str:
+    try:
+        if plain.fullmatch(text) and ".." not in text and parse_value(text) == text:
+            return text
+    except ConfigurationError:
+        pass
+    style = "'" if text.isprintable() else '"'
+    return str(yaml.dump(text, Dumper=_Dumper, default_style=style, width=_ONE_LINE)).strip()
 
 
 def split_override(text: str) -> tuple[KeyPath, str]:

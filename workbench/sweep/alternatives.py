@@ -14,6 +14,7 @@ MOST = 10_000
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:\.\.({_NUMBER})|\*({_NUMBER}))?")
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _OPENING, _CLOSING = "[{(", "]})"
 
 
@@ -43,44 +44,58 @@ def alternatives(key: str, text: str) -> list[Any]:
 def split_commas(text: str) -> list[str]:
     """Return the parts of a text between the commas that stand outside of brackets and quotes.
 
-    >>> split_commas("[1, 2],'a,b',c")
-    ['[1, 2]', "'a,b'", 'c']
+    Quotes are those of YAML: '' stands for one within single quotes, a backslash protects what follows within double
+    ones, and an apostrophe in the midst of a word is none.
+
+    >>> split_commas("[1, '2],'],'a,b',c")
+    ["[1, '2],']", "'a,b'", 'c']
     """
-    parts, depth, quote = [""], 0, ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"" and not parts[-1].strip():
-            quote = letter
-        elif letter in _OPENING:
-            depth += 1
-        elif letter in _CLOSING:
-            depth -= 1
-        elif letter == "," and depth <= 0:
-            parts.append("")
+    parts, depth, place = [""], 0, 0
+    while place < len(text):
+        letter = text[place]
+        quoted = _QUOTED.match(text, place) if _begins_value(parts[-1], depth) else None
+        if quoted is not None:
+            parts[-1] += quoted[0]
+            place = quoted.end()
             continue
+        place += 1
+        if letter == "," and depth <= 0:
+            parts.append("")
+            depth = 0
+            continue
+        depth += (letter in _OPENING) - (letter in _CLOSING)
         parts[-1] += letter
     return parts
+
+
+def _begins_value(before: str, depth: int) -> bool:
+    """Tell whether a value may begin behind the part of a text: there alone do quotation marks quote."""
+    behind = before.rstrip()
+    return not behind or (depth > 0 and behind[-1] in f"{_OPENING},:")
 
 
 def spelled_out(key: str, text: str) -> list[int | float] | None:
     """Return the numbers of a range, or None for a text that is no range. Raises ConfigurationError.
 
-    Decimal arithmetic: 0..0.3..0.1 ends at 0.3, which binary fractions would miss.
+    Decimal arithmetic: 0..0.3..0.1 ends at 0.3, which binary fractions would miss. Whole numbers are integers, however
+    they are written: 1e2..1e4*10 will do for a number of samples.
 
     >>> spelled_out("learner.lr", "0..0.3..0.1")
-    [0, 0.1, 0.2, 0.3]
+    [0.0, 0.1, 0.2, 0.3]
     """
     match = _RANGE.fullmatch(text)
     if match is None:
         return None
-    first, last = Decimal(match[1]), Decimal(match[2])
-    whole = all(part is None or re.fullmatch(r"[-+]?\d+", part) for part in match.groups())
-    if match[4] is not None:
-        found = _geometric(key, text, first, last, Decimal(match[4]))
-    else:
-        found = _arithmetic(key, text, first, last, Decimal(match[3] or 1))
-    return [int(number) if whole or number == int(number) == 0 else float(number) for number in found]
+    try:
+        first, last = Decimal(match[1]), Decimal(match[2])
+        if match[4] is not None:
+            found = _geometric(key, text, first, last, Decimal(match[4]))
+        else:
+            found = _arithmetic(key, text, first, last, Decimal(match[3] or 1))
+    except ArithmeticError as error:
+        raise ConfigurationError(f"{key}={text}: numbers beyond reckoning") from error
+    whole = all(number == number.to_integral_value() for number in found)
+    return [int(number) if whole else float(number) for number in found]
 
 
 def _arithmetic(key: str, text: str, first: Decimal, last: Decimal, step: Decimal) -> list[Decimal]:

@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from workbench.config import DEFAULTS, ExperimentConfig
 from workbench.errors import ConfigurationError, WorkbenchError
-from workbench.overrides import parse_value
+from workbench.overrides import write_value
 from workbench.registry import Registry
 from workbench.sweep.grid import Grid, Point, tree_of
 
@@ -55,13 +53,22 @@ def jobs_of(grid: Grid, registry: Registry | None = None) -> list[Job]:
             for line in str(error).splitlines():
                 problems.setdefault(line, []).append(label)
             continue
-        name = job_name(point, varied, config)
-        jobs.setdefault(name, Job(name, point, config))
+        # Settings at their defaults make no difference, said or unsaid.
+        jobs.setdefault(identity(config), Job(job_name(point, varied, config), point, config))
     if problems:
         raise ConfigurationError(
             "\n".join(_told(line, labels, len(points)) for line, labels in problems.items())
         )
     return list(jobs.values())
+
+
+def named_as_in(jobs: Sequence[Job], earlier: Sequence[Job]) -> list[Job]:
+    """Return the jobs, those among `earlier` ones as these: what was run under one name is not run under another.
+
+    The words in a name depend on the grid, the identity at its end does not.
+    """
+    known = {identity(job.config): job for job in reversed(earlier)}
+    return [known.get(identity(job.config), job) for job in jobs]
 
 
 def _told(line: str, labels: Sequence[str], points: int) -> str:
@@ -101,15 +108,5 @@ def identity(config: ExperimentConfig) -> str:
 
 
 def written(value: Any) -> str:
-    """Return a value as one types it behind `key=`.
-
-    >>> [written(value) for value in (1e-3, True, None, [128, 64], "bptt", "1e-3")]
-    ['0.001', 'true', 'null', '[128, 64]', 'bptt', "'1e-3'"]
-    """
-    if isinstance(value, str):
-        try:
-            plain = parse_value(value) == value and "," not in value and ".." not in value
-        except ConfigurationError:
-            plain = False
-        return value if plain else yaml.safe_dump(value, default_style="'", width=10**6).strip()
-    return json.dumps(value)
+    """Return a value as one types it behind `key=`."""
+    return write_value(value)
