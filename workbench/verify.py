@@ -156,7 +156,8 @@ def circumstances(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str
                 pairs = [(name, one.get(name), other.get(name)) for name in names]
             else:
                 pairs = [(key.rpartition(".")[2], one, other)]
-            lines += [f"{title}: {name} was {_or(a)}, here {_or(b)}" for name, a, b in pairs if a != b]
+            named = [(title if name == title else f"{title}: {name}", a, b) for name, a, b in pairs if a != b]
+            lines += [f"{name} was {_or(a)}, here {_or(b)}" for name, a, b in named]
     return (*lines, *_code(saved.get("code"), now.get("code")))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.cli.output import table
+from workbench.cli.output import complain, table
 from workbench.cli.run import engine, stdout_kept_clean
 from workbench.errors import ConfigurationError
 from workbench.events import Observer, RunPlan
@@ -48,12 +48,13 @@ def verify(
 
     saved = load_saved(run)
     silent = quiet or as_json
-    if not silent:
-        typer.echo(_introduction(saved))
     with _place(keep) as folder:
+        if not silent:
+            typer.echo(_introduction(saved))
         verdict = _verdict(saved, folder, () if silent else (_Progress(saved.results),))
     if verdict.status == "interrupted":
-        raise KeyboardInterrupt
+        complain("interrupted; nothing was compared")
+        raise typer.Exit(130)
     if as_json:
         typer.echo(_as_json(verdict))
     elif not quiet:
@@ -129,9 +130,7 @@ def _report(verdict: Verdict) -> str:
     else:
         lines.append("equal: the rerun gives the same, bit for bit")
     if verdict.circumstances:
-        lines.append(
-            "Likely the reason:" if differing else "Although something else than the run has changed:"
-        )
+        lines.append("Likely the reason:" if differing else "Equal although something has changed since:")
         lines += [f"  {line}" for line in verdict.circumstances]
     elif differing:
         lines.append(
