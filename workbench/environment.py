@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,19 +30,23 @@ PACKAGES = (
 
 
 def capture(
-    repository: Path | None = None, device: str = "cpu", threads: int | None = None
+    repository: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return what someone needs to know to repeat a run elsewhere; plain data, quick, imports nothing heavy.
 
     repository: git checkout whose version counts; by default the one that holds this package, if any.
     threads: threads of a tensor operation; by default what torch says, if torch is loaded already, else None.
+    command: the words that give this run, if they are not those this process was called with.
     Keys: `started` (UTC, ISO 8601), `command`, `folder`, `python`, `platform`, `machine` (`cpu`, `cores`,
     `cores_available`, `memory_bytes`), `device`, `threads`, `packages` (name -> version), `code` (`commit`,
     `dirty`, or None without a checkout). What the system does not tell is None.
     """
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]] if command is None else command),
         "folder": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),

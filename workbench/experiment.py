@@ -185,11 +185,13 @@ def run_experiment(
     resume: bool = False,
     progress: bool = True,
     begun: float | None = None,
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Run (or resume) an experiment into the run folder `out`; returns the content of results.json.
 
     `progress` lets a download draw its bar on standard error. `begun`: when the session began, by `time.perf_counter`,
-    if imports came before this call.
+    if imports came before this call. `command`: the words that give this run, if they are not those this process was
+    called with.
 
     An interrupt or an error leaves a valid folder with status `interrupted` or `failed`; an error is raised again after
     the folder is written, an interrupt is not.
@@ -201,7 +203,9 @@ def run_experiment(
         imported = time.perf_counter()
         experiment = build_experiment(config, progress=progress)
         seconds = {"imports": imported - begun, "data": time.perf_counter() - imported}
-        return conduct(experiment, out, observers, resume=resume, begun=begun, seconds=seconds)
+        return conduct(
+            experiment, out, observers, resume=resume, begun=begun, seconds=seconds, command=command
+        )
 
 
 @contextmanager

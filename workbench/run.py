@@ -70,16 +70,18 @@ def conduct(
     begun: float | None = None,
     seconds: Mapping[str, float] | None = None,
     checkpoint_share: float | None = None,
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Run (or resume) a built experiment into the run folder `out`; returns the content of results.json.
 
     begun: when the session began, by `time.perf_counter`. seconds: what it took until now, by phase. checkpoint_share:
-    see CHECKPOINT_SHARE, which None stands for; infinity: a checkpoint after every epoch.
+    see CHECKPOINT_SHARE, which None stands for; infinity: a checkpoint after every epoch. command: the words that give
+    this run, if they are not those this process was called with.
     """
     entered = time.perf_counter()
     benchmark = build_benchmark(experiment.stream)
     share = CHECKPOINT_SHARE if checkpoint_share is None else checkpoint_share
-    run = Run(experiment, out, observers, resume=resume, checkpoint_share=share)
+    run = Run(experiment, out, observers, resume=resume, checkpoint_share=share, command=command)
     run.seconds.update(seconds or {})
     run.seconds["data"] = run.seconds.get("data", 0.0) + time.perf_counter() - entered
     every = experiment.config.diagnose.gradient
@@ -116,11 +118,14 @@ class Run:
         *,
         resume: bool,
         checkpoint_share: float,
+        command: Sequence[str] | None = None,
     ) -> None:
         self.experiment = experiment
         self.checkpoint_share = checkpoint_share
         self.plan = experiment.plan()
-        captured = environment.capture(device=str(experiment.device), threads=torch.get_num_threads())
+        captured = environment.capture(
+            device=str(experiment.device), threads=torch.get_num_threads(), command=command
+        )
         self.versions = {"packages": captured["packages"], "code": captured["code"]}
         self.folder = RunFolder(out) if resume else RunFolder.create(out, self.plan.config, captured)
         self.checkpoint: Checkpoint | None = None
