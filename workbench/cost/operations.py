@@ -186,7 +186,7 @@ def with_traces(
         twice = seen_through and spatial and index < last
         exact = full and layer.recurrent is not None
         count += (three_index if exact else eligible)(reading, filtered=seen_through, twice=twice)
-        formed = exact or layer.cell.operations.feeds_back
+        formed = exact or layer.cell.operations.feeds_back or not layer.cell.operations.output
         below, local = spatial and index > 0, not formed and (twice or not seen_through)
         # Two products if the layer below gets more than the trace: the signal through the readout's filter as well.
         sloped += [layer] * (below + local if seen_through else below or local)
