@@ -151,13 +151,16 @@ def _jobs(grids: Sequence[Grid]) -> list[Job]:
 
 
 def _observers(folder: Path, jobs: Sequence[Job], silent: bool) -> list[Any]:
-    observers: list[Any] = []
+    from workbench.sweep.tracked import TrackedSweep
+
+    # MLflow last: at the end it is waited for, and what came of the sweep has been told by then.
+    observers: list[Any] = [TrackedSweep(jobs)]
     if not silent:
         from rich.console import Console
 
         from workbench.report.sweep_terminal import SweepTerminal
 
-        observers.append(SweepTerminal(Console()))
+        observers.insert(0, SweepTerminal(Console()))
     return observers
 
 
