@@ -113,15 +113,17 @@ class StudyRecord:
 
     def _settle(self) -> dict[str, float]:
         """Add every finished run of the folder that MLflow lacks; returns the means of the measures by group."""
-        from workbench.compare.collect import collect, grouped
+        from workbench.compare.collect import RunRecord, collect, find_runs, grouped
 
-        try:
-            records = collect([self.folder])
-        except DataError:
-            # Nothing has been finished, or somebody's stray file is damaged: no reason to leave the parent open.
-            return {}
+        records: list[RunRecord] = []
+        # Nothing may have been finished, and a damaged folder is no reason to leave out the others.
+        with contextlib.suppress(DataError):
+            for folder in find_runs([self.folder]):
+                with contextlib.suppress(DataError):
+                    records += collect([folder])
         for record in records:
-            self.add(record.folder, "finished")
+            with contextlib.suppress(DataError):
+                self.add(record.folder, "finished")
         groups = grouped(records)
         means = {}
         for group in groups:
@@ -134,18 +136,21 @@ class StudyRecord:
         return means
 
     def _known(self, client: MlflowClient, place: str) -> Run | None:
-        """Return the parent run of this study in an experiment, by the note in its folder or by its tag."""
-        noted = _notes(self.folder).get(store_name(self.uri), {}).get(self.experiment)
-        if noted is not None:
-            from mlflow.exceptions import MlflowException
+        """Return the parent run that the folder's notes name, unless it is gone.
 
-            with contextlib.suppress(MlflowException):
-                run = client.get_run(noted)
-                if run.info.lifecycle_stage == "active" and run.info.experiment_id == place:
-                    return run
-        path = str(self.folder.resolve()).replace("'", "\\'")
-        found = client.search_runs([place], f"tags.`{STUDY_TAG}` = '{path}'", max_results=1)
-        return found[0] if found else None
+        Not by its path, which may be that of another study on another machine, or of one that was removed.
+        """
+        noted = _notes(self.folder).get(store_name(self.uri), {}).get(self.experiment)
+        if noted is None:
+            return None
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = client.get_run(noted)
+        except MlflowException:
+            return None
+        here = run.info.lifecycle_stage == "active" and run.info.experiment_id == place
+        return run if here else None
 
     def _known_children(self, place: str) -> dict[str, dict[str, str]]:
         children: dict[str, dict[str, str]] = {}
