@@ -67,6 +67,7 @@ def compare(
     runs: Annotated[
         bool, typer.Option("--runs", help="One row a run instead of one a group (csv, parquet).")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Compare runs; see HELP."""
     chosen = _format(kind, out)

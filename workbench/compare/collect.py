@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from workbench.compare.studies import is_study, statuses
 from workbench.errors import DataError
 from workbench.overrides import read_config_file
 from workbench.runfolder import RunFolder, read_environment, read_results
@@ -21,8 +22,6 @@ IDLE = ("seed", "device", "threads", "track.", "diagnose.")
 """Settings, or the beginnings of their keys, that never make two runs of one seed different in what they learn."""
 LOCATIONS = ("scenario.path", "scenario.source", "scenario.url")
 """Where data comes from; what it is, its digest says."""
-STUDY_FILE = "study.yaml"
-"""What a study's folder holds."""
 ABSENT = object()
 
 
@@ -79,7 +78,9 @@ class Group:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """Return each path that is a run folder, and the run folders below each that is not, sorted and once each.
+    """Return each path that is a run folder, and the run folders below each that is not, once each and sorted.
+
+    A study's runs come in the order of its grids.
 
     Raises DataError for a path that is no folder, or has no run below it.
     """
@@ -90,7 +91,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
             raise DataError(f"{path} {what}; name run folders, or a folder with runs below it")
-        below = sorted(_below(path))
+        below = _in_order(path, _below(path))
         if not below:
             raise DataError(f"{path} holds no run: no config.yaml with results.json in it or below it")
         for folder in below:
@@ -107,15 +108,17 @@ def collect(paths: Iterable[Path]) -> list[RunRecord]:
 
 
 def unfinished(paths: Iterable[Path]) -> list[Unfinished]:
-    """Return the runs of the paths that are interrupted, failed, or have no results yet, those without a folder too.
+    """Return the runs of the paths that are interrupted, failed, or have no results yet; see `statuses` for studies.
 
-    A job that fails before its run begins leaves word in its study's folder alone. Raises DataError.
+    A job that was never begun, or failed before its run began, has no folder. Raises DataError.
     """
-    paths = list(paths)
+    paths = [Path(path) for path in paths]
     told = [Unfinished(folder, status_of(folder)) for folder in find_runs(paths)]
     known = {one.folder.resolve() for one in told}
-    jobs = [one for path in paths for one in _jobs(Path(path)) if one.folder.resolve() not in known]
-    return [one for one in (*told, *jobs) if one.status != "finished"]
+    for study in filter(is_study, paths):
+        jobs = [Unfinished(study / "runs" / job, status) for job, status in statuses(study).items()]
+        told += [one for one in jobs if one.folder.resolve() not in known]
+    return [one for one in told if one.status != "finished"]
 
 
 def status_of(folder: Path) -> str:
@@ -226,14 +229,10 @@ def _one_data_set(digests: Mapping[int, set[str]]) -> bool:
     return len(different) in (1, len(digests))
 
 
-def _jobs(study: Path) -> Iterable[Unfinished]:
-    """Yield what a study's folder says of its jobs; nothing for other folders."""
-    for file in sorted(study.glob("jobs/*.json")) if (study / STUDY_FILE).is_file() else ():
-        try:
-            status = str(json.loads(file.read_text(encoding="utf-8"))["status"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file} is damaged: {error}") from error
-        yield Unfinished(study / "runs" / file.stem, status)
+def _in_order(path: Path, folders: Iterable[Path]) -> list[Path]:
+    """Return run folders by path, a study's own in the order of its grids."""
+    order = {path / "runs" / job: place for place, job in enumerate(statuses(path) if is_study(path) else ())}
+    return sorted(folders, key=lambda folder: (order.get(folder, len(order)), folder))
 
 
 def _below(folder: Path) -> Iterable[Path]:

@@ -6,19 +6,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from workbench.compare.collect import (
     LOCATIONS,
-    STUDY_FILE,
     RunRecord,
     data_sets,
     differing,
     spelled,
     telling,
 )
+from workbench.compare.studies import STUDY_FILE, study_of
 from workbench.errors import DataError
+
+__all__ = ["PROTOCOL", "STUDY_FILE", "Block", "blocks", "notes", "notices"]
 
 PROTOCOL = ("scenario.", "stream.")
 """Beginnings of the keys that say what is learned and tested, in what order."""
@@ -101,12 +102,6 @@ def notes(records: Sequence[RunRecord]) -> list[str]:
             warning = "; times are not comparable" if name in ("threads", "device", "processor") else ""
             found.append(f"{name} differs ({_values(values)}){warning}")
     return found + _packages(records)
-
-
-def study_of(folder: Path) -> Path | None:
-    """Return the study that a run folder belongs to: STUDY/runs/RUN; None if it belongs to none."""
-    study = folder.resolve().parent.parent
-    return study if folder.resolve().parent.name == "runs" and (study / STUDY_FILE).is_file() else None
 
 
 def _protocol(record: RunRecord, data: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from workbench.compare.sheets import Sheet, sheets
 WIDTH = 100
 """Columns of characters that a table takes at most where nothing says how many there are."""
 _LONGEST_NAME = 36
-_BETWEEN = 3
+_BETWEEN = 2
 _LEADING = 2
 """Columns that are repeated when a table is split: the group's name and its seeds."""
 
@@ -110,7 +110,9 @@ def _warning(text: str) -> RenderableType:
 
 
 def _rich_table(sheet: Sheet, columns: Sequence[int]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="none", pad_edge=False)
+    table = Table(
+        box=SIMPLE_HEAD, show_edge=False, header_style="none", pad_edge=False, collapse_padding=True
+    )
     for column in columns:
         head = "\n".join(sheet.heads[column]).rstrip()
         if column == 0:

@@ -9,7 +9,7 @@ import pytest
 from fixtures.compared import DIGITS, write_run
 
 from workbench.compare.collect import RunRecord, collect
-from workbench.compare.comparability import blocks, notes, study_of
+from workbench.compare.comparability import blocks, notes
 from workbench.errors import DataError
 
 OTHER = {"name": "letters", "synthetic": False, "digest": "x", "notice": ""}
@@ -163,10 +163,3 @@ def test_runs_alike_need_no_note(tmp_path: Path) -> None:
 def test_many_values_are_not_all_told(tmp_path: Path) -> None:
     runs = [{"config": {"train": {"epochs": epochs}}} for epochs in range(1, 7)]
     assert notes(read(tmp_path, *runs)) == ["also differs: train.epochs (1, 2, 3, 3 more)"]
-
-
-def test_a_runs_study_is_the_folder_with_its_file(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "study" / "runs" / "a")
-    assert study_of(run) is None
-    (tmp_path / "study" / "study.yaml").write_text("sweeps: []\n")
-    assert study_of(run) == (tmp_path / "study").resolve()
