@@ -59,7 +59,10 @@ class BPTT(Rule):
         )
 
     def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
-        """See `Rule.operations`: errors through all weights but the first layer's and through time; no traces."""
+        """See `Rule.operations`. A step: |W_l| (l > 1) and |R_l| MACs carry errors, n_l each for slope and transition.
+
+        Gradients: as many operations as the synapses take forward, an AC for each weight behind a spike.
+        """
         from workbench.cost.operations import through_time, whole
 
         return whole(self.network, activity, steps, through_time(self.network, activity))

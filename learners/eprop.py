@@ -178,7 +178,7 @@ class EProp(Rule):
         ) + MemoryCost(other=other)
 
     def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
-        """See `Rule.operations`: |B_l| MACs a step for the errors; traces as in OSTL, those of all layers filtered.
+        """See `Rule.operations`. A step: n_l C MACs broadcast errors; the rest as in OSTL, all layers filtered.
 
         Once a batch: the products of weights that are B_l where the readout does not read, and B_l as it adapts.
         """

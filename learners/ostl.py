@@ -97,7 +97,10 @@ class OSTL(Rule):
         )
 
     def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
-        """See `Rule.operations`: errors as in SLTT; a trace and its product a synapse (full: n^3 m)."""
+        """See `Rule.operations`. A step: errors as in SLTT; traces D m_l MACs (D constant decays) or n_l m_l.
+
+        Gradients: n_l m_l MACs. Filtered by the readout: 2 n_l m_l more for traces. Full: n^2 m (n + 2) and n^2 m.
+        """
         from workbench.cost.operations import whole, with_traces
         from workbench.rules.credits import read_by_readout
         from workbench.rules.signals import readout_leak

@@ -115,7 +115,10 @@ class OSTTP(Rule):
         return online_cost(self.network, self.config, steps, batch) + MemoryCost(other=held)
 
     def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
-        """See `Rule.operations`: n ACs for each target projected, once a sequence; traces as in OSTL without filter."""
+        """See `Rule.operations`. n_l ACs project a target, once a sequence; no error is carried.
+
+        A step: n_l MACs for the slope; traces and gradients as in OSTL, none filtered.
+        """
         from workbench.cost.operations import whole, with_errors, with_traces
 
         projected = activity.targets.into(sum(layer.width for layer in self.network.layers[:-1]))

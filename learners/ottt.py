@@ -66,7 +66,10 @@ class OTTT(Rule):
         )
 
     def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
-        """See `Rule.operations`: errors as in SLTT; a trace an input and leak, its product with each error."""
+        """See `Rule.operations`. A step: errors as in SLTT; D m_l MACs move traces of m_l inputs with D distinct leaks.
+
+        Gradients: n_l m_l MACs, traces being real numbers.
+        """
         from workbench.cost.operations import whole, with_leaks
 
         return whole(self.network, activity, steps, with_leaks(self.network, activity))

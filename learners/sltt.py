@@ -114,7 +114,10 @@ class SLTT(Rule):
         )
 
     def operations(self, steps: float, batch: float, activity: MeanActivity) -> OperationCount:
-        """See `Rule.operations`: in K steps errors through all weights but the first layer's; no traces."""
+        """See `Rule.operations`. In K of T steps: |W_l| (l > 1) and n_l MACs carry errors.
+
+        Gradients: as many operations as the synapses take forward, an AC for each weight behind a spike.
+        """
         from workbench.cost.operations import whole, without_traces
 
         chosen = min(self.config.steps or steps, steps) / steps
