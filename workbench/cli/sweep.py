@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +91,7 @@ def sweep(
         raise ConfigurationError(f"--engine {engine}: must be one of {', '.join(ENGINES)}")
     check_engine(chosen, address)
     grids, folder = _asked_for(overrides or (), config, out)
-    jobs = _jobs(grids)
+    jobs = _jobs(grids, folder)
     at_once = workers or (cores() if address is None else 0)
     if dry_run:
         _print_plan(grids, jobs, folder, at_once or cores(), as_json)
@@ -100,6 +101,7 @@ def sweep(
 
     for grid in grids:
         study = StudyFolder.make(folder, grid)
+    jobs = _jobs(grids, folder)
     summary = conduct_sweep(
         study,
         jobs,
@@ -136,18 +138,20 @@ def _asked_for(overrides: Sequence[str], config: Path | None, out: Path | None) 
     return [grid], Path("studies") / f"{scenario}-{digest}"
 
 
-def _jobs(grids: Sequence[Grid]) -> list[Job]:
-    """Return the jobs of all grids, each once."""
+def _jobs(grids: Sequence[Grid], folder: Path) -> list[Job]:
+    """Return the jobs of all grids, each once, under the names that the study in the folder has for them."""
     from workbench.registry import Registry
-    from workbench.sweep.jobs import jobs_of
+    from workbench.sweep.folder import StudyFolder
+    from workbench.sweep.jobs import jobs_of, named_as_in
 
-    registry = Registry.discover()
-    found: dict[str, Job] = {}
-    for grid in grids:
-        for job in jobs_of(grid, registry):
-            # The last part of a name is the identity of its settings; the words before depend on the grid.
-            found.setdefault(job.name.rpartition("-")[2], job)
-    return list(found.values())
+    registry, study = Registry.discover(), StudyFolder(folder)
+    jobs = [job for grid in grids for job in jobs_of(grid, registry)]
+    earlier: list[Job] = []
+    for grid in study.grids() if study.study_file.is_file() else ():
+        # A plug-in of an earlier grid may be gone since.
+        with suppress(ConfigurationError):
+            earlier += jobs_of(grid, registry)
+    return list({job.name: job for job in named_as_in(jobs, [*earlier, *jobs])}.values())
 
 
 def _observers(folder: Path, jobs: Sequence[Job], silent: bool) -> list[Any]:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from workbench.errors import WorkbenchError
-from workbench.sweep.engines import Engine, Run, open_engine, threads_per_job
+from workbench.sweep.engines import Engine, Lost, Run, open_engine, threads_per_job
 from workbench.sweep.folder import StudyFolder
 from workbench.sweep.jobs import Job
-from workbench.sweep.worker import Order, Outcome, run_job, state_of
+from workbench.sweep.worker import Order, Outcome, give_up, run_job, state_of
 
 MOST_DEATHS = 3
-"""Times that a job is given out again after its process was killed: one of its neighbours may have been to blame."""
+"""Times that a job's process may be killed in a sweep before the job is given up."""
+GRACE = 30.0
+"""Seconds to wait for the processes of a broken engine to be gone."""
 
 
 @dataclass
 class Summary:
-    """What came of a sweep: jobs by status, with those finished before it apart; seconds of the whole."""
+    """What came of a sweep: jobs by status; seconds of the whole.
+
+    before: finished, but not by this sweep. elsewhere: another one runs them just now.
+    """
 
     finished: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
@@ -63,7 +67,10 @@ def orders_of(study: StudyFolder, jobs: Sequence[Job], threads: int) -> dict[str
         config = job.config.to_dict()
         config["threads"] = config["threads"] or threads
         config["track"] = {**config["track"], "mlflow": False}
-        orders[job.name] = Order(str(study.path.resolve()), job.name, job.settings, job.overrides, config)
+        most = study.status(job.name).attempts + MOST_DEATHS
+        orders[job.name] = Order(
+            str(study.path.resolve()), job.name, job.settings, job.overrides, config, most
+        )
     return orders
 
 
@@ -80,8 +87,8 @@ def conduct_sweep(
 
     workers: 0 for as many as the cluster at `address` has room for.
 
-    A job that fails stops no other. One whose process is killed is given out again, from its checkpoint on, a few
-    times. Interrupted by the user, the sweep ends and says so in the summary.
+    A job that fails stops no other. One whose process is killed goes on from its checkpoint in another, a few times.
+    Interrupted by the user, the sweep ends and says so in the summary.
     """
     begun = time.perf_counter()
     summary = Summary()
@@ -113,6 +120,9 @@ def conduct_sweep(
                 _give_out(study, run, open_orders, done)
     except KeyboardInterrupt:
         pass
+    through = [name for name in summary.elsewhere if _finished(study, orders[name])]
+    summary.before += through
+    summary.elsewhere = [name for name in summary.elsewhere if name not in through]
     summary.interrupted += [name for name in open_orders if name not in summary.interrupted]
     summary.seconds = time.perf_counter() - begun
     for observer in observers:
@@ -124,22 +134,48 @@ def _give_out(
     study: StudyFolder, run: Run, orders: dict[str, Order], done: Callable[[Outcome], None]
 ) -> None:
     """Give out the orders until none is left; `done` takes what comes of each, and takes it out of `orders`."""
-    deaths: Counter[str] = Counter()
+    fruitless = 0
     while orders:
-        begun = {name: study.status(name).attempts for name in orders}
+        batch = _next_batch(study, orders)
+        begun = {name: study.status(name).attempts for name in batch}
         try:
-            run(run_job, list(orders.values()), done, partial(_ended, study, begun))
+            run(run_job, list(batch.values()), partial(_told, study, done), partial(_ended, study, begun))
         except (WorkbenchError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except Exception:
             # The engine's own way to say that a process was killed, a class of its own for each engine.
-            died = [name for name in orders if study.status(name).attempts > begun[name]]
-            if not died:
+            left = [name for name in batch if name in orders]
+            if len(left) < len(batch) or any(study.status(name).attempts > begun[name] for name in left):
+                fruitless = 0
+            else:
+                fruitless += 1
+            if fruitless >= MOST_DEATHS:
                 raise
-            for name in died:
-                deaths[name] += 1
-                if deaths[name] >= MOST_DEATHS:
-                    done(_given_up(study, name, deaths[name], error))
+            study.until_free(left, GRACE)
+
+
+def _next_batch(study: StudyFolder, orders: Mapping[str, Order]) -> dict[str, Order]:
+    """Return the orders to give out next: a job that was killed often runs by itself, when all others are through.
+
+    Where one process dies an engine may kill its neighbours, which must not be given up for it.
+    """
+    deaths = {name: study.status(name).attempts - orders[name].most_attempts + MOST_DEATHS for name in orders}
+    suspects = [name for name in orders if deaths[name] >= MOST_DEATHS - 1]
+    chosen = [name for name in orders if name not in suspects] or suspects[:1]
+    return {name: orders[name] for name in chosen}
+
+
+def _told(study: StudyFolder, done: Callable[[Outcome], None], result: Outcome | Lost) -> None:
+    if isinstance(result, Lost):
+        job = result.item.job
+        with study.held(job, GRACE) as ours:
+            reason = f"{type(result.error).__name__}: {result.error}".splitlines()[0]
+            result = give_up(study, job, reason) if ours else Outcome(job, "elsewhere")
+    done(result)
+
+
+def _finished(study: StudyFolder, order: Order) -> bool:
+    return state_of(study, order.job, order.config).status == "finished"
 
 
 def _ended(study: StudyFolder, begun: Mapping[str, int], order: Order) -> Outcome | None:
@@ -148,17 +184,6 @@ def _ended(study: StudyFolder, begun: Mapping[str, int], order: Order) -> Outcom
     if status.attempts == begun[order.job] or status.status not in ("finished", "failed"):
         return None
     return Outcome(order.job, status.status, status.error, status.seconds)
-
-
-def _given_up(study: StudyFolder, name: str, times: int, error: Exception) -> Outcome:
-    reason = (str(error).splitlines() or [""])[0]
-    told = (
-        f"its process was killed {times} times, for want of memory perhaps ({type(error).__name__}: {reason})"
-    )
-    with study.held(name) as ours:
-        if ours:
-            study.write_status(replace(study.status(name), status="failed", error=told))
-    return Outcome(name, "failed", told)
 
 
 def _count(summary: Summary, outcome: Outcome) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from threading import Event
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ Engine = Literal["local", "dask", "ray"]
 ENGINES: tuple[Engine, ...] = ("local", "dask", "ray")
 ANSWER_SECONDS = 20
 """How long to wait for a cluster to answer."""
+RETRIES = 3
+"""Times that a cluster itself gives out a job again whose process was killed."""
 WATCH_SECONDS = 0.5
 """How often to look whether a job has ended, where the engine does not tell."""
 
@@ -43,10 +46,21 @@ def check_engine(engine: Engine, address: str | None) -> None:
         raise ConfigurationError("--address: is for --engine dask and ray; local jobs run on this machine")
 
 
+@dataclass(frozen=True)
+class Lost:
+    """An item that the engine gave up, with its reason."""
+
+    item: Any
+    error: BaseException
+
+
 Ended = Callable[[Any], Any]
 """Takes an item that was given out; returns its result if it is known to have one by other ways, else None."""
 Run = Callable[[Callable[[Any], Any], Sequence[Any], Callable[[Any], None], Ended], None]
-"""`run(function, items, done, ended)`: calls `done` with each result as it comes, in any order."""
+"""`run(function, items, done, ended)`: calls `done` with each result, or Lost, as it comes, in any order.
+
+Raises the engine's own error when processes were killed that it does not start again; the other results are lost then.
+"""
 
 
 @contextmanager
@@ -63,6 +77,8 @@ def open_engine(engine: Engine, workers: int, threads: int, address: str | None)
         at_once = workers or settings["n_jobs"]
         # With a single job at once joblib would not start a process, and a job that dies would take the sweep along.
         stack.enter_context(joblib.parallel_config(**{**settings, "n_jobs": max(2, settings["n_jobs"])}))
+        if engine == "dask":
+            _amend(joblib.parallel.get_active_backend()[0])
 
         def run(
             function: Callable[[Any], Any], items: Sequence[Any], done: Callable[[Any], None], ended: Ended
@@ -111,7 +127,7 @@ def _local(stack: ExitStack, workers: int, threads: int, address: str | None) ->
     from joblib.externals.loky import get_reusable_executor
 
     # Workers would live on for minutes, with all that the last run holds in memory.
-    stack.callback(lambda: get_reusable_executor().shutdown(wait=False, kill_workers=True))
+    stack.callback(lambda: get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True))
     return {"backend": "loky", "n_jobs": workers, "inner_max_num_threads": threads}
 
 
@@ -140,10 +156,34 @@ def _dask(stack: ExitStack, workers: int, threads: int, address: str | None) -> 
     return {"backend": "dask", "client": client, "n_jobs": room}
 
 
+def _amend(backend: Any) -> None:
+    """Make joblib's Dask backend tell of a job that Dask gave up, for which it would wait for ever.
+
+    Not as an error, upon which joblib would drop the other jobs, but in the place of its result. And have a cluster of
+    one worker do the work, which joblib would do in this process then.
+    """
+    submit, room = backend.submit, backend.effective_n_jobs
+
+    def telling(batch: Any, callback: Callable[[Any], None] | None = None) -> Any:
+        future = submit(batch, callback)
+
+        def ended(future: Any) -> None:
+            error = future.exception()
+            if error is not None and callback is not None:
+                [(_, (item,), _)] = batch.items
+                callback([Lost(item, error)])
+
+        future.add_done_callback(ended)
+        return future
+
+    backend.submit = telling
+    backend.effective_n_jobs = lambda n_jobs: max(2, room(n_jobs))
+
+
 def _ray(stack: ExitStack, workers: int, threads: int, address: str | None) -> dict[str, Any]:
     ray: Any = importlib.import_module("ray")
     # An address in the environment must not turn a sweep on this machine into one elsewhere.
-    place = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    place = {"address": "local", "num_cpus": max(2, workers), "include_dashboard": False}
     try:
         ray.init(
             **(place if address is None else {"address": address}),
@@ -155,4 +195,11 @@ def _ray(stack: ExitStack, workers: int, threads: int, address: str | None) -> d
     stack.callback(ray.shutdown)
     register: Any = importlib.import_module("ray.util.joblib")
     register.register_ray()
-    return {"backend": "ray", "n_jobs": workers or int(ray.cluster_resources()["CPU"])}
+    room = int(ray.cluster_resources().get("CPU", 0))
+    if room < 2:
+        raise ConfigurationError(
+            f"--address {address}: the Ray cluster there has {room} processors, two are needed"
+        )
+    # Ray starts a killed process again, with the job it had; without this, all others would be killed with it.
+    again = {"max_restarts": -1, "max_task_retries": RETRIES}
+    return {"backend": "ray", "n_jobs": min(workers or room, room), "ray_remote_args": again}

@@ -92,16 +92,20 @@ def expected_seconds(config: ExperimentConfig, threads: int) -> float:
 
 
 def duration_of(experiment: Experiment, speed: Speed) -> float:
-    """Return the seconds of a whole run at a speed: every training step, every test after every task."""
+    """Return the seconds of a whole run at a speed: every training step, every test before and after each task."""
     tasks = experiment.stream.tasks
     steps = sum(-(-len(task.train) // experiment.batch_size) for task in tasks) * experiment.epochs
     tested = [len(task.test) for task in tasks]
     evaluate = experiment.config.train.evaluate
-    rounds = {
-        "all": (len(tasks) + 1) * sum(tested),
-        "seen": sum(sum(tested[: index + 1]) for index in range(len(tasks))),
-        "current": sum(tested),
-    }[evaluate]
+    # The untrained network is tested on every task, whatever is tested later.
+    rounds = (
+        sum(tested)
+        + {
+            "all": len(tasks) * sum(tested),
+            "seen": sum(sum(tested[: index + 1]) for index in range(len(tasks))),
+            "current": sum(tested),
+        }[evaluate]
+    )
     validated = sum(len(task.validation) for task in tasks) * experiment.epochs
     return speed.ready + speed.step * steps + speed.tested * (rounds + validated)
 

@@ -9,19 +9,21 @@ logs/<job>.log    what the job printed
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from workbench.errors import ConfigurationError
 from workbench.overrides import read_config_file, to_yaml
 from workbench.runfolder import RunFolder, write_atomically
-from workbench.sweep.grid import Grid, StudyFile
+from workbench.sweep.grid import Grid, StudyFile, axis_values
 from workbench.validation import validate
 
 Status = Literal["missing", "running", "finished", "failed", "interrupted", "stale"]
@@ -43,6 +45,11 @@ class JobStatus:
     error: str | None = None
     host: str | None = None
     process: int | None = None
+
+
+@cache
+def _stored() -> TypeAdapter[JobStatus]:
+    return TypeAdapter(JobStatus)
 
 
 class _Grids(BaseModel):
@@ -68,8 +75,8 @@ class StudyFolder:
         study = cls(Path(path))
         try:
             # Another sweep may be making this very folder: its lock is the first thing in it.
-            begun = study.study_file.exists() or study.study_lock_file.exists()
-            if study.path.is_dir() and any(study.path.iterdir()) and not begun:
+            used = study.path.is_dir() and any(study.path.iterdir())
+            if used and not (study.study_file.exists() or study.study_lock_file.exists()):
                 raise ConfigurationError(
                     f"--out {study.path}: holds files and no study.yaml; name another folder"
                 )
@@ -132,10 +139,18 @@ class StudyFolder:
         content = validate(_Grids, tree, "", problems, f" (in {self.study_file})")
         if content is None:
             raise ConfigurationError("\n".join(problems))
-        return [
-            Grid(dict(one.settings), dict(one.axes), tuple(one.cases), tuple(one.exclude))
-            for one in content.sweeps
-        ]
+        return [self._grid(one) for one in content.sweeps]
+
+    def _grid(self, stored: StudyFile) -> Grid:
+        try:
+            # Lists are values as they are, ranges spelled out long ago; who edits the file may write a text.
+            axes = {
+                key: values if isinstance(values, list) and values else axis_values(key, values)
+                for key, values in stored.axes.items()
+            }
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error} (in {self.study_file})") from error
+        return Grid(dict(stored.settings), axes, tuple(stored.cases), tuple(stored.exclude))
 
     def status(self, job: str) -> JobStatus:
         """Return what the status file of a job says; a damaged one, which a full disk may leave, says nothing.
@@ -143,13 +158,13 @@ class StudyFolder:
         A job said to be running, whose lock nobody holds, was interrupted: its process is gone.
         """
         try:
-            content = json.loads((self.jobs / f"{job}.json").read_text(encoding="utf-8"))
-            known = {key: content[key] for key in JobStatus.__dataclass_fields__ if key in content}
-            found = JobStatus(**known)
-        except (OSError, ValueError, TypeError):
+            found = _stored().validate_json((self.jobs / f"{job}.json").read_bytes(), strict=True)
+        except (OSError, ValueError):
+            return JobStatus(job)
+        if found.job != job:
             return JobStatus(job)
         if found.status == "running" and not self.is_held(job):
-            return JobStatus(**{**asdict(found), "status": "interrupted", "error": "its process ended"})
+            return replace(found, status="interrupted", error="its process ended")
         return found
 
     def statuses(self) -> list[JobStatus]:
@@ -167,12 +182,13 @@ class StudyFolder:
             return not ours
 
     @contextmanager
-    def held(self, job: str) -> Iterator[bool]:
-        """Hold a job inside this context; gives False if another process does.
+    def held(self, job: str, patience: float = 0.0) -> Iterator[bool]:
+        """Hold a job inside this context; gives False if another process does, for `patience` seconds on end.
 
-        The lock is one of the operating system, which a process that dies gives back.
+        The lock is one of the operating system, which a process that dies gives back. Who looks whether a job is held
+        holds it for a moment: who means to run it should have patience for that.
         """
-        lock = FileLock(self.jobs / f".{job}.lock", timeout=0)
+        lock = FileLock(self.jobs / f".{job}.lock", timeout=patience)
         try:
             lock.acquire()
         except Timeout:
@@ -182,6 +198,12 @@ class StudyFolder:
             yield True
         finally:
             lock.release()
+
+    def until_free(self, jobs: Sequence[str], seconds: float) -> None:
+        """Wait until no process holds any of the jobs, `seconds` at the most."""
+        end = time.monotonic() + seconds
+        while any(self.is_held(job) for job in jobs) and time.monotonic() < end:
+            time.sleep(0.1)
 
     def _write_grids(self, grids: list[Grid]) -> None:
         content: Mapping[str, Any] = {"sweeps": [grid.to_dict() for grid in grids]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import types
 import typing
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -96,7 +97,9 @@ def _fixed(annotation: Any) -> list[Any]:
         return [False, True]
     if typing.get_origin(annotation) is typing.Literal:
         return list(typing.get_args(annotation))
-    return [one for inner in typing.get_args(annotation) for one in _fixed(inner)]
+    # Of a list or a mapping, what its items may be is not what it may be.
+    united = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return [one for inner in typing.get_args(annotation) for one in _fixed(inner)] if united else []
 
 
 def _mentions(annotation: Any, kind: type) -> bool:

@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.config import DEFAULTS, split_learner
-from workbench.errors import ConfigurationError, PluginError
-from workbench.overrides import KeyPath, place, read_config_file, split_override
+from workbench.errors import ConfigurationError, PluginError, nearest
+from workbench.overrides import KeyPath, place, read_config_file, split_override, write_value
 from workbench.registry import Registry
-from workbench.sweep.alternatives import alternatives, spelled_out
+from workbench.sweep.alternatives import alternatives, spelled_out, split_commas
 from workbench.sweep.globs import SUFFIX, matching
 from workbench.validation import validate
 
@@ -102,11 +102,16 @@ class Grid:
 def matches(point: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     """Tell whether a point has, for every key of a condition, its value, one of its values, or one like its pattern.
 
+    A plug-in that a point does not name is the default one; any other setting it does not name matches nothing.
+
     >>> matches({"learner": "bptt+replay", "seed": 1}, {"learner": "bptt*", "seed": [0, 1]})
     True
     """
     return all(
-        any(_alike(point.get(key), wanted) for wanted in (values if isinstance(values, list) else [values]))
+        any(
+            _alike(point.get(key, DEFAULTS.get(key)), wanted)
+            for wanted in (values if isinstance(values, list) else [values])
+        )
         for key, values in condition.items()
     )
 
@@ -138,55 +143,126 @@ def read_study_file(file: Path) -> StudyFile:
 def _build(content: StudyFile, overrides: Sequence[str], file: Path | None, registry: Registry) -> Grid:
     origin = f" (in {file})" if file is not None else ""
     problems: list[str] = []
-    texts: dict[str, str] = {}
-    fixed, axes = dict(_leaves((), content.settings)), dict[str, Any](content.axes)
-    for text in overrides:
-        try:
-            path, written = split_override(text)
-        except ConfigurationError as error:
-            problems.append(str(error))
-            continue
-        key = _bare_key(path)
-        if key in {_spelled(one) for one in texts}:
-            problems.append(f"{'.'.join(path)}: given twice; separate its values by commas")
-        # What is typed wins over the file, whichever of its two parts holds the key.
-        for part in (fixed, axes):
-            for stored in [one for one in part if _bare_key(tuple(one.split("."))) == key]:
-                del part[stored]
-        texts[".".join(path)] = written
+    fixed, axes = _flat(content.settings), _flat(content.axes)
+    axes |= {key: fixed.pop(key) for key in list(fixed) if key.endswith(f".{SUFFIX}")}
+    problems += [f"{key}: stands in settings and in axes{origin}" for key in _both(fixed, axes)]
+    texts = _typed(overrides, problems)
+    # What is typed wins over the file, whichever of its two parts holds the key.
+    for part in (fixed, axes):
+        for stored in _both(part, texts):
+            del part[stored]
     values: dict[str, list[Any]] = {key: [value] for key, value in fixed.items()}
+    globs: set[str] = set()
     for key, stored in [*axes.items(), *texts.items()]:
         try:
-            values[key] = _values(key, stored, key in texts)
+            if key.endswith(f".{SUFFIX}"):
+                # In the place of the key itself, since the order of the axes is the order of the jobs.
+                key = key.removesuffix(f".{SUFFIX}")
+                values[key] = _patterns(stored)
+                globs.add(key)
+            else:
+                values[key] = axis_values(key, stored, key in texts)
         except ConfigurationError as error:
             problems.append(f"{error}{'' if key in texts else origin}")
-    chosen = {axis: values.get(axis, []) for axis in DEFAULTS}
-    for key in [key for key in values if key.endswith(f".{SUFFIX}")]:
-        path = tuple(key.split(".")[:-1])
-        try:
-            # In the same place, since the order of the axes is the order of the jobs.
-            found = matching(path, str(values[key][0]), chosen, registry)
-            values = {
-                ".".join(path) if one == key else one: found if one == key else v for one, v in values.items()
-            }
-            chosen |= {path[0]: found} if len(path) == 1 and path[0] in chosen else {}
-        except ConfigurationError as error:
-            problems.append(str(error))
+    _resolve_globs(
+        values, globs, registry, {key: "" if _both(texts, [key]) else origin for key in globs}, problems
+    )
+    problems += [line + origin for line in _within(values)]
+    cases, exclude = _conditions(content, list(values), problems, origin)
     if problems:
         raise ConfigurationError("\n".join(problems))
     swept = {key for key in values if len(values[key]) > 1}
     return Grid(
         {key: some[0] for key, some in values.items() if key not in swept},
         {key: values[key] for key in values if key in swept},
-        tuple(content.cases),
-        tuple(content.exclude),
+        cases,
+        exclude,
     )
 
 
-def _values(key: str, stored: Any, typed: bool) -> list[Any]:
-    """Return the values of an axis, typed as text or stored as a list or a text."""
-    if key.endswith(f".{SUFFIX}"):
-        return [stored]
+def _typed(overrides: Sequence[str], problems: list[str]) -> dict[str, str]:
+    """Return the texts of `key=value,value` by key."""
+    texts: dict[str, str] = {}
+    for text in overrides:
+        try:
+            path, behind = split_override(text)
+        except ConfigurationError as error:
+            problems.append(str(error))
+            continue
+        key = ".".join(path)
+        if _both(texts, [key]):
+            problems.append(f"{key}: given twice; separate its values by commas")
+        texts[key] = behind
+    return texts
+
+
+def _resolve_globs(
+    values: dict[str, list[Any]],
+    globs: set[str],
+    registry: Registry,
+    origins: Mapping[str, str],
+    problems: list[str],
+) -> None:
+    """Put what matches in the place of patterns; those of plug-ins first, which tell whose settings others are."""
+    for key in sorted(globs, key=lambda key: key not in DEFAULTS):
+        chosen = {axis: values.get(axis, []) for axis in DEFAULTS}
+        found: list[Any] = []
+        for pattern in values[key]:
+            try:
+                found += matching(tuple(key.split(".")), str(pattern), chosen, registry)
+            except ConfigurationError as error:
+                problems.append(f"{error}{origins[key]}")
+        values[key] = [value for index, value in enumerate(found) if value not in found[:index]]
+
+
+def _conditions(
+    content: StudyFile, keys: Sequence[str], problems: list[str], origin: str
+) -> tuple[tuple[Case, ...], tuple[dict[str, Any], ...]]:
+    """Return cases and exclusions with their keys spelled as those of the grid; a key of neither is a slip."""
+    known = {
+        _spelled(key): key
+        for key in [*DEFAULTS, *(one for case in content.cases for one in _flat(case.set)), *keys]
+    }
+
+    def respelled(where: str, condition: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for key, value in _flat(condition).items():
+            if _spelled(key) not in known:
+                guess = nearest(key, known.values())
+                hint = f"; did you mean {guess}?" if guess else ""
+                problems.append(f"{where}: {key} is no setting of this study{hint}{origin}")
+            found[known.get(_spelled(key), key)] = value
+        return found
+
+    cases = [
+        Case(when=respelled("cases.when", case.when), set=respelled("cases.set", case.set))
+        for case in content.cases
+    ]
+    return tuple(cases), tuple(respelled("exclude", one) for one in content.exclude)
+
+
+def _within(values: Mapping[str, Any]) -> list[str]:
+    """Return a line for each key that stands beside one it is a part of."""
+    return [
+        f"{inner}: given twice, {outer} is given too"
+        for inner in values
+        for outer in values
+        if outer not in DEFAULTS and inner.startswith(f"{outer}.")
+    ]
+
+
+def _both(keys: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the keys that stand among the others too, in one spelling or another."""
+    alike = {_bare_key(other) for other in others}
+    return [key for key in keys if _bare_key(key) in alike]
+
+
+def _patterns(stored: Any) -> list[Any]:
+    return stored if isinstance(stored, list) else [part.strip() for part in split_commas(str(stored))]
+
+
+def axis_values(key: str, stored: Any, typed: bool = False) -> list[Any]:
+    """Return the values of an axis, typed as text or stored as a list or a text. Raises ConfigurationError."""
     if typed or isinstance(stored, str):
         return _unique(key, alternatives(key, stored))
     if not isinstance(stored, list):
@@ -199,8 +275,8 @@ def _values(key: str, stored: Any, typed: bool) -> list[Any]:
 
 def _unique(key: str, values: list[Any]) -> list[Any]:
     for index, value in enumerate(values):
-        if value in values[:index] and type(value) is type(values[values.index(value)]):
-            raise ConfigurationError(f"{key}: the value {value!r} stands twice")
+        if any(value == other and type(value) is type(other) for other in values[:index]):
+            raise ConfigurationError(f"{key}: the value {write_value(value)} stands twice")
     return values
 
 
@@ -228,9 +304,13 @@ def _leaves(path: KeyPath, tree: Mapping[str, Any]) -> Iterable[tuple[str, Any]]
             yield ".".join(here), value
 
 
-def _bare_key(path: KeyPath) -> str:
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(_leaves((), tree))
+
+
+def _bare_key(key: str) -> str:
     """Return a key in one spelling, that of a glob over it included."""
-    return _spelled(".".join(path[:-1] if path[-1] == SUFFIX and len(path) > 1 else path))
+    return _spelled(key.removesuffix(f".{SUFFIX}"))
 
 
 def _spelled(key: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.config import DEFAULTS, ExperimentConfig
@@ -67,8 +67,8 @@ def named_as_in(jobs: Sequence[Job], earlier: Sequence[Job]) -> list[Job]:
 
     The words in a name depend on the grid, the identity at its end does not.
     """
-    known = {identity(job.config): job for job in reversed(earlier)}
-    return [known.get(identity(job.config), job) for job in jobs]
+    names = {identity(job.config): job.name for job in reversed(earlier)}
+    return [replace(job, name=names.get(identity(job.config), job.name)) for job in jobs]
 
 
 def _told(line: str, labels: Sequence[str], points: int) -> str:

@@ -8,12 +8,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import Any, Literal, TextIO
 
 from workbench.config import ExperimentConfig, resolve
 from workbench.errors import DataError, WorkbenchError
@@ -21,17 +22,31 @@ from workbench.sweep.folder import JobStatus, StudyFolder
 
 MACHINE = ("track", "device", "threads", "cost")
 """Sections and keys of a configuration that do not tell what a run computes."""
+PATIENCE = 0.5
+"""Seconds to wait for a job that somebody holds, who may only have a look at it."""
+_ONE_AT_A_TIME = Lock()
+"""Standard output and the number of threads are the process's: a Dask worker with several threads runs jobs in turn."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is told: plain data, so that any engine can carry it."""
+    """What a worker is told: plain data, so that any engine can carry it.
+
+    most_attempts: of this job in its life; one begun so often without an end is given up.
+    """
 
     study: str
     job: str
     settings: dict[str, Any]
     overrides: list[str]
     config: dict[str, Any]
+    most_attempts: int
+
+    @property
+    def command(self) -> list[str]:
+        """The words that give this very run, its threads included, on which the last bits may depend."""
+        threads = [] if "threads" in self.settings else [f"threads={self.config['threads']}"]
+        return ["workbench", "run", *self.overrides, *threads]
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ def run_job(order: Order) -> Outcome:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     study = StudyFolder(Path(order.study).resolve())
     try:
-        with study.held(order.job) as ours:
+        with _ONE_AT_A_TIME, study.held(order.job, PATIENCE) as ours:
             if not ours:
                 return Outcome(order.job, "elsewhere")
             found = state_of(study, order.job, order.config)
@@ -118,12 +133,22 @@ def _run(study: StudyFolder, order: Order) -> Outcome:
         host=socket.gethostname(),
         process=os.getpid(),
     )
+    if before.attempts >= order.most_attempts:
+        return give_up(study, order.job, "for want of memory perhaps")
     study.write_status(status)
     with _printing_to(study.log_file(order.job)):
         result, error = _attempt(study, order, before)
     seconds = time.perf_counter() - begun
     study.write_status(replace(status, status=result, ended=_now(), seconds=seconds, error=error))
     return Outcome(order.job, result, error, seconds)
+
+
+def give_up(study: StudyFolder, job: str, reason: str) -> Outcome:
+    """Write down that a job has failed whose process never came to an end of it."""
+    status = study.status(job)
+    error = f"its process was killed, {status.attempts} attempts in all ({reason})"
+    study.write_status(replace(status, status="failed", ended=_now(), error=error))
+    return Outcome(job, "failed", error)
 
 
 def _attempt(
@@ -139,7 +164,7 @@ def _attempt(
         else:
             shutil.rmtree(folder.path, ignore_errors=True)
             config = ExperimentConfig.from_dict(order.config)
-        return _results(config, folder.path, resume), None
+        return _results(config, folder.path, resume, order.command), None
     except KeyboardInterrupt:
         return "interrupted", None
     except BaseException as caught:
@@ -148,14 +173,16 @@ def _attempt(
         return "failed", f"{type(caught).__name__}: {caught}"
 
 
-def _results(config: ExperimentConfig, folder: Path, resume: bool) -> Literal["finished", "interrupted"]:
+def _results(
+    config: ExperimentConfig, folder: Path, resume: bool, command: Sequence[str]
+) -> Literal["finished", "interrupted"]:
     from rich.console import Console
 
     from workbench.experiment import run_experiment
     from workbench.report.terminal import TerminalReport
 
     report = TerminalReport(Console(file=sys.stdout, width=100, no_color=True), folder)
-    results = run_experiment(config, folder, (report,), resume=resume, progress=False)
+    results = run_experiment(config, folder, (report,), resume=resume, progress=False, command=command)
     return "finished" if results["status"] == "finished" else "interrupted"
 
 
@@ -165,18 +192,25 @@ def _printing_to(file: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     before = sys.stdout, sys.stderr, os.dup(1), os.dup(2)
-    with file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
-        try:
+    # Not streams of the file: libraries that are imported meanwhile may keep them, and use them in the next job.
+    streams = _stream(1), _stream(2)
+    try:
+        with file.open("ab", buffering=0) as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-            sys.stdout = sys.stderr = log
-            yield
-        finally:
-            sys.stdout, sys.stderr = before[:2]
-            for number, kept in ((1, before[2]), (2, before[3])):
-                with suppress(OSError):
-                    os.dup2(kept, number)
-                os.close(kept)
+        sys.stdout, sys.stderr = streams
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        sys.stdout, sys.stderr = before[:2]
+        for number, kept in ((1, before[2]), (2, before[3])):
+            os.dup2(kept, number)
+            os.close(kept)
+
+
+def _stream(number: int) -> TextIO:
+    return open(number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
 
 
 def _now() -> str:
