@@ -93,7 +93,7 @@ def planned_costs(experiment: Experiment) -> dict[str, Any] | None:
     joules = energy(table, load_table(table), count, writes)
     return {
         "assumes": "hidden layers as active as in the untrained network, no stored sequences, no modifiers",
-        "spikes_per_unit_and_step": [round(rate, 4) for rate in rates],
+        "mean_output_of_hidden_units": [round(rate, 4) for rate in rates],
         "operations": {
             phase: {kind: round(amount) for kind, amount in operations.by_kind().items()}
             for phase, operations in (("forward", count.forward), ("learning", count.learning))
