@@ -215,7 +215,7 @@ def _difference(cell: Cell, kind: Kind, factor: float) -> str:
         return UNKNOWN
     if found.low is None or found.high is None or found.low == found.high:
         return number(found.mean / factor, kind, sign=True)
-    half = (found.high - found.mean) / factor
+    half = (found.high - found.low) / 2 / factor
     ends = ", ".join(number(end / factor, kind, spread=half, sign=True) for end in (found.low, found.high))
     return f"{number(found.mean / factor, kind, spread=half, sign=True)} [{ends}]"
 
