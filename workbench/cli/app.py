@@ -14,6 +14,8 @@ from workbench.cli.compare import compare
 from workbench.cli.data import data_app
 from workbench.cli.output import complain, table
 from workbench.cli.plugins import check_app, list_plugins, show_plugin
+from workbench.cli.reproduce import HELP as REPRODUCE_HELP
+from workbench.cli.reproduce import reproduce
 from workbench.cli.run import HELP, run
 from workbench.cli.sweep import HELP as SWEEP_HELP
 from workbench.cli.sweep import sweep
@@ -40,6 +42,9 @@ app.command("sweep", help=SWEEP_HELP, short_help="Run a grid of experiments.")(s
 app.command(
     "compare", help=COMPARE_HELP, short_help="Put runs side by side: means over seeds, what differs."
 )(compare)
+app.command("reproduce", help=REPRODUCE_HELP, short_help="Rerun a published table and stand beside it.")(
+    reproduce
+)
 app.command("list", short_help="List the installed plug-ins.")(list_plugins)
 app.command("show", short_help="Show what a plug-in does and its settings.")(show_plugin)
 app.add_typer(data_app, name="data")
