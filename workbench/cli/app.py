@@ -14,6 +14,8 @@ from workbench.cli.compare import compare
 from workbench.cli.data import data_app
 from workbench.cli.output import complain, table
 from workbench.cli.plugins import check_app, list_plugins, show_plugin
+from workbench.cli.report import HELP as REPORT_HELP
+from workbench.cli.report import report
 from workbench.cli.reproduce import HELP as REPRODUCE_HELP
 from workbench.cli.reproduce import reproduce
 from workbench.cli.run import HELP, run
@@ -45,6 +47,7 @@ app.command(
 app.command("reproduce", help=REPRODUCE_HELP, short_help="Rerun a published table and stand beside it.")(
     reproduce
 )
+app.command("report", help=REPORT_HELP, short_help="Write a study as one HTML page.")(report)
 app.command("list", short_help="List the installed plug-ins.")(list_plugins)
 app.command("show", short_help="Show what a plug-in does and its settings.")(show_plugin)
 app.add_typer(data_app, name="data")

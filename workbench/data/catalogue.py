@@ -26,7 +26,7 @@ CACHE = "WORKBENCH_CACHE"
 
 # The only folders of the cache that are ever counted or removed: WORKBENCH_CACHE may name a folder that
 # holds more.
-_BINNED, _DOWNLOADS = ("binned", "digests", "locks"), "downloads"
+_BINNED, _DOWNLOADS = ("binned", "digests", "locks", "report"), "downloads"
 
 
 @dataclass(frozen=True)
