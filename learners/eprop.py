@@ -4,6 +4,9 @@
     ebar_t       = kappa ebar_{t-1} + e_t            filtered by the decay kappa of the leaky readout
     dE/dW[i, j]  = sum_t L_t[i] ebar_t[i, j]         L_t[i] = sum_c B[i, c] (softmax(o_t)[c] - y*[c])
 
+s_t state of a unit, y_t `[B, N]` its output, eps_t the trace of the state as in `ostl`, o_t `[B, C]` the readout, y*
+the one-hot target. That the gradient falls apart into these two factors is the paper's eq. 1 (so cited by the authors'
+code).
 B_l `[N, C]` sends the readout's errors straight to every hidden layer: no error passes through another layer. Forms:
 
     symmetric   B_l = the readout's weights on layer l; for a layer that the readout does not read, the product of the

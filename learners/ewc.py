@@ -2,9 +2,10 @@
 
     E' = E + strength * sum_tasks sum_k F_k (theta_k - theta*_k)^2
 
-theta* are the weights after a past task, F the diagonal Fisher information, estimated from squared gradients of the
-loss on that task's samples. The estimate uses back-propagation through time whatever the rule; a local rule takes the
-penalty's gradient, which needs only each weight itself.
+theta_k the weights, theta* what they were after a past task (strength is half of the paper's lambda), F the diagonal
+Fisher information, estimated from squared gradients of the loss on that task's samples. The estimate uses
+back-propagation through time whatever the rule; a local rule takes the penalty's gradient, which needs only each weight
+itself.
 """
 
 from __future__ import annotations
