@@ -66,7 +66,9 @@ def load_saved(folder: Path) -> Saved:
         raise DataError(f"{folder}: no such folder; name the folder of a finished run")
     for file in (stored.config_file, stored.results_file, stored.environment_file, stored.metrics_file):
         if not file.is_file():
-            raise DataError(f"{folder}: not the folder of a finished run, it holds no {file.name}")
+            study = (stored.path / "study.yaml").is_file()
+            advice = f"; it is a study, name one of the folders in {stored.path / 'runs'}" if study else ""
+            raise DataError(f"{folder}: not the folder of a finished run, it holds no {file.name}{advice}")
     results = read_results(stored.path)
     if results["status"] != "finished":
         advice = f"; go on with it first: workbench run --resume {folder}"

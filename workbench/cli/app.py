@@ -44,9 +44,7 @@ app.command("sweep", help=SWEEP_HELP, short_help="Run a grid of experiments.")(s
 app.command(
     "compare", help=COMPARE_HELP, short_help="Put runs side by side: means over seeds, what differs."
 )(compare)
-app.command("reproduce", help=REPRODUCE_HELP, short_help="Rerun a published table and stand beside it.")(
-    reproduce
-)
+app.command("reproduce", help=REPRODUCE_HELP, short_help="Rerun a published table and compare.")(reproduce)
 app.command("report", help=REPORT_HELP, short_help="Write a study as one HTML page.")(report)
 app.command("list", short_help="List the installed plug-ins.")(list_plugins)
 app.command("show", short_help="Show what a plug-in does and its settings.")(show_plugin)
