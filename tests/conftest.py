@@ -58,6 +58,12 @@ def faulty_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(FIXTURES / "faulty_plugins", tmp_path_factory.mktemp("faulty_plugins"))
 
 
+@pytest.fixture(scope="session")
+def mishaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the modifier that lets a run come to grief installed in it; put it on PYTHONPATH."""
+    return install(FIXTURES / "mishap_plugins", tmp_path_factory.mktemp("mishap_plugins"))
+
+
 def install(source: Path, target: Path) -> Path:
     """Install a pure Python package into a folder as pip would; an environment may lack pip."""
     project = tomllib.loads((source / "pyproject.toml").read_text())

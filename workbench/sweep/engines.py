@@ -134,6 +134,9 @@ def _local(stack: ExitStack, workers: int, threads: int, address: str | None) ->
 def _dask(stack: ExitStack, workers: int, threads: int, address: str | None) -> dict[str, Any]:
     distributed: Any = importlib.import_module("distributed")
     if address is None:
+        dask: Any = importlib.import_module("dask")
+        # A cluster would part for good with a worker that is not back in time, and the last one may take all along.
+        stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "30 days"}))
         # A thread for each worker process: a job sends what it prints to its log by the process.
         cluster = stack.enter_context(
             distributed.LocalCluster(
