@@ -79,15 +79,36 @@ def _section(
     name: str, keys: Sequence[str], saved: Mapping[str, Any], again: Mapping[str, Any]
 ) -> Comparison | None:
     """Compare what the saved run has; what later versions of the code tell besides is named and not compared."""
-    known = [key for key in keys if key in saved]
-    new = ", ".join(key for key in keys if key in again and key not in saved)
-    if not known:
+    before = {key: _lasting(key, saved[key]) for key in keys if key in saved}
+    after = {key: _lasting(key, again[key]) for key in keys if key in again}
+    added: list[str] = []
+    known = _without_new(after, before, "", added)
+    new = ", ".join(added)
+    if not before:
         return Comparison(name, omitted=f"{new}: the saved run has none") if new else None
     one, other = (
-        [leaf for key in known if key in side for leaf in leaves(_lasting(key, side[key]), key)]
-        for side in (saved, again)
+        [leaf for key in keys if key in side for leaf in leaves(side[key], key)] for side in (before, known)
     )
     return Comparison(name, _extent(one) + _unsaved(new), first_difference(one, other))
+
+
+def _without_new(value: Any, like: Any, place: str, added: list[str]) -> Any:
+    """Return nested data without the keys that `like` lacks, whose places go into `added`; lists stay whole.
+
+    >>> added = []
+    >>> _without_new({"a": {"x": 1, "y": 2}, "b": [1, 2]}, {"a": {"x": 0}, "b": [1]}, "", added), added
+    ({'a': {'x': 1}, 'b': [1, 2]}, ['a.y'])
+    """
+    if not isinstance(value, Mapping) or not isinstance(like, Mapping):
+        return value
+    kept = {}
+    for key, item in value.items():
+        inner = f"{place}.{key}" if place else str(key)
+        if key in like:
+            kept[key] = _without_new(item, like[key], inner, added)
+        else:
+            added.append(inner)
+    return kept
 
 
 def _unsaved(new: str) -> str:

@@ -83,6 +83,12 @@ def test_what_a_later_version_adds_is_named_and_what_it_drops_is_a_difference() 
     assert found["further results"].omitted == "energy: the saved run has none"
     assert found["measures"].omitted == "learned: the saved run has none"
     assert all(one.difference is None for one in found.values())
+    grown = {"formula": {"traces": 12, "replay": 0, "total": 12}, "measured": {"total": 3}}
+    memory = by_name(compare_results(RESULTS, RESULTS | {"memory": grown}))["memory"]
+    assert memory == Comparison(
+        "memory", "2 numbers; the saved run lacks memory.formula.replay, memory.measured"
+    )
+    assert by_name(compare_results(RESULTS | {"memory": grown}, RESULTS))["memory"].difference is not None
     found = by_name(compare_results(RESULTS | {"energy": {"total": 1.0}}, RESULTS))
     assert found["further results"].difference == "energy.total: only the saved run has it"
 

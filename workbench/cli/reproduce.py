@@ -68,6 +68,9 @@ def reproduce(
     rows = jobs_by_row(grids, registry)
     typer.echo(_introduction(name, chosen, budget, quick))
     remark = _checked_data(chosen, next(iter(rows.values()))[0], registry)
+    if any(key.startswith("scenario.") for key in budget.settings):
+        # The budget itself asks for less data.
+        remark = None
     folder = study or Path("studies") / f"reproduce-{name}{'-quick' if quick else ''}"
     made, summary = _swept(folder, list(grids.values()), rows, workers)
     warnings = [*_warnings(chosen, budget), *([] if remark is None else [f"OTHER DATA: {remark}"])]
