@@ -50,12 +50,15 @@ def curves(
     layers = [*_curve_layers(rows, x, y, domain, palette, data="rows")]
     if ends:
         label = on("ends").mark_text(align="left", dx=8, fontSize=12, limit=150)
-        place = y_of(y, domain, "at")
+        across, place = x_of(x, range_of(rows, x) if x.log else None), y_of(y, domain, "at")
         layers.append(
-            label.encode(x=x_of(x), y=place, text="group:N", color=palette.colour(), opacity=opacity())
+            label.encode(x=across, y=place, text="group:N", color=palette.colour(), opacity=opacity())
         )
     layered = alt.layer(*layers).properties(width="container", height=HEIGHT)
-    return Chart(title, finished(layered, title, palette, rows=rows, ends=ends), caption)
+    spec = finished(layered, title, palette, rows=rows, ends=ends)
+    # A reader's letters may be wider than those that the picture is measured with.
+    spec["padding"] = {"left": 5, "top": 5, "bottom": 5, "right": 5 + max(map(len, names))}
+    return Chart(title, spec, caption)
 
 
 def by_layer(
@@ -98,8 +101,9 @@ def heat_maps(
     """Return R of each group side by side: columns are the tasks tested, rows the tasks learned so far."""
     names = palette.present(rows)
     tasks = sorted({row["task"] for row in rows})
-    few = len(names) <= 4
-    size = min(max(40 * len(tasks), 120), 200) if few else min(max(26 * len(tasks), 120), 160)
+    few = len(names) <= 5
+    widest = {4: 200, 5: 170}.get(max(len(names), 4), 130)
+    size = min(max(40 * len(tasks), 120), widest)
     percent = f"{what} [%]"
     legend = alt.Legend(orient="top", title=percent, gradientLength=160, gradientThickness=10)
     ticks = tasks[:: -(-len(tasks) // 10)]
@@ -128,7 +132,7 @@ def heat_maps(
     faceted = (
         alt.layer(*layers)
         .properties(width=size, height=size)
-        .facet(facet("group", names), columns=4 if few else 6, data=alt.NamedData("rows"))
+        .facet(facet("group", names), columns=6, data=alt.NamedData("rows"))
         .properties(spacing=SPACING)
     )
     return Chart(title, finished(faceted, title, palette, rows=rows), caption, size)
@@ -146,7 +150,11 @@ def _small_multiples(
         {x.field: place, "least": min(found), "most": max(found)} for place, found in sorted(at.items())
     ]
     context = on("behind").mark_area(color=theme.CONTEXT, opacity=0.22, clip=True)
-    context = context.encode(x=x_of(x, title=None), y=y_of(y, domain, "least", title=None), y2="most:Q")
+    context = context.encode(
+        x=x_of(x, range_of(rows, x) if x.log else None, None),
+        y=y_of(y, domain, "least", title=None),
+        y2="most:Q",
+    )
     layers = alt.layer(context, *_curve_layers(rows, x, y, domain, palette, titles=None))
     faceted = (
         layers.properties(width=SMALL[0], height=SMALL[1])
@@ -177,14 +185,14 @@ def _curve_layers(
 ) -> Iterator[alt.Chart]:
     """Yield bands, lines and points. data: name of the data set; empty inside of small multiples, which give it."""
     base = on(data) if data else alt.Chart()
-    across, upwards = x_of(x, title=titles), y_of(y, domain, title=titles)
+    across, upwards = x_of(x, range_of(rows, x) if x.log else None, titles), y_of(y, domain, title=titles)
     if any("low" in row for row in rows):
         yield base.mark_area(strokeWidth=0, clip=True).encode(
             x=across,
             y=y_of(y, domain, "low", title=titles),
             y2="high:Q",
             color=palette.colour(),
-            opacity=opacity(0.18, 0.03),
+            opacity=opacity(0.15, 0.03),
         )
     line = base.encode(x=across, y=upwards, color=palette.colour(), opacity=opacity())
     yield line.mark_line(strokeWidth=2).encode(strokeDash=palette.dash())

@@ -111,7 +111,7 @@ def stacks(
     used = [part for part in parts if any(row["part"] == part for row in rows)]
     data = [{**row, "order": used.index(row["part"])} for row in rows]
     tones = [theme.PARTS[parts.index(part) % len(theme.PARTS)] for part in used]
-    legend = alt.Legend(orient="top", title=None, columns=4)
+    legend = alt.Legend(orient="top", title=None, columns=3)
     stacked = on("rows").mark_bar(height={"band": 0.7})
     stacked = stacked.encode(
         y=_side(order),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.lazy import lazy_module
 from workbench.report import theme
-from workbench.report.series import Row
+from workbench.report.series import Row, short
 
 if TYPE_CHECKING:
     import altair as alt
@@ -108,35 +108,53 @@ def finished(chart: Any, title: str, palette: Palette, **data: Sequence[Row]) ->
 
 
 def range_of(rows: Sequence[Row], axis: Axis) -> tuple[float, float]:
-    """Return the range of an axis: all values and intervals with a little room, from 0 if they come near it.
+    """Return the range of an axis: all means, from 0 if they come near it, and intervals, with a little room.
+
+    Intervals reach at most as far beyond the means as the means differ: a wide one would flatten all curves.
 
     >>> range_of([{"mean": 10.0}, {"mean": 90.0, "high": 120.0}], Axis("mean", "accuracy [%]", limits=(0, 100)))
-    (0.0, 100)
+    (0.0, 104.0)
     """
-    keys = ("mean", "low", "high") if axis.field == "mean" else (axis.field,)
-    found = [row[key] for row in rows for key in keys if key in row]
-    low, high = min(found), max(found)
+    means = [row[axis.field] for row in rows]
+    low, high = min(means), max(means)
     if axis.log:
         return low / 1.5, high * 1.5
-    room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
-    start = 0.0 if 0 <= low < 0.5 * high else low - room
-    least, most = axis.limits
-    return max(start, least), min(high + room, most)
+    reach = high - low or math.inf
+    if axis.field == "mean":
+        low, high = (
+            max(min(row.get("low", low) for row in rows), low - reach, axis.limits[0]),
+            min(max(row.get("high", high) for row in rows), high + reach, axis.limits[1]),
+        )
+    start = 0.0 if 0 <= low < 0.5 * high else low
+    room = 0.04 * (high - start) or abs(high) * 0.1 or 1.0
+    return (start if start == 0.0 else start - room), high + room
 
 
 def x_of(axis: Axis, domain: tuple[float, float] | None = None, title: str | None = "") -> alt.X:
     """Return the encoding along the bottom. title: None for none, empty for the axis' own."""
-    whole: dict[str, Any] = {"format": "d", "tickMinStep": 1} if axis.whole else {}
-    ticks = alt.Axis(grid=False, tickCount=5, labelFlush=False, labelOverlap=True, **whole)
+    ticks = alt.Axis(grid=False, labelFlush=False, labelOverlap=True, **_ticks(axis, domain))
     shown = axis.title if title == "" else title
     return alt.X(f"{axis.field}:Q", title=shown, scale=_scale(axis, domain), axis=ticks)
 
 
 def y_of(axis: Axis, domain: tuple[float, float], name: str = "mean", title: str | None = "") -> alt.Y:
     """Return the encoding along the side of the field `name`; title as in `x_of`."""
-    ticks = alt.Axis(tickCount=3 if axis.log else 5, labelOverlap=True)
+    ticks = alt.Axis(labelOverlap=True, **_ticks(axis, domain))
     shown = axis.title if title == "" else title
     return alt.Y(f"{name}:Q", title=shown, scale=_scale(axis, domain), axis=ticks)
+
+
+def _ticks(axis: Axis, domain: tuple[float, float] | None) -> dict[str, Any]:
+    """Return what says where ticks are: few and round, powers of ten on a logarithmic axis."""
+    if axis.log and domain is not None:
+        exponents = range(math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1])) + 1)
+        for factors in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+            ticks = [short(factor * 10.0**power) for power in exponents for factor in factors]
+            within = [tick for tick in ticks if domain[0] <= tick <= domain[1]]
+            if len(within) >= 3:
+                break
+        return {"values": within}
+    return {"tickCount": 5, **({"format": "d", "tickMinStep": 1} if axis.whole else {})}
 
 
 def _scale(axis: Axis, domain: tuple[float, float] | None) -> alt.Scale:

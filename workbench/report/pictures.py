@@ -80,7 +80,7 @@ def program(cache: Path | None = None) -> str:
         pass
     import vl_convert
 
-    made: str = vl_convert.javascript_bundle(None, vl_version=VEGA_LITE)
+    made: str = vl_convert.javascript_bundle(vl_version=VEGA_LITE)  # type: ignore[call-arg]
     # Inside of a script element this would end it.
     text = made.replace("</script", "<\\/script") + _END
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -136,7 +137,7 @@ def _activity(groups: Sequence[Group], palette: Palette) -> Section:
         return Section(
             "Activity", text, (), "These runs recorded no spike rates: run them again with this version."
         )
-    axis = Axis("mean", "spikes per unit and step")
+    axis = Axis("mean", "spikes per unit and step", limits=(0.0, math.inf))
     chart = charts.by_layer(rows, TASKS, axis, palette, title="Spike rates", caption=_band_caption(groups))
     return Section("Activity", text, (chart,))
 
@@ -176,7 +177,10 @@ def _cost(groups: Sequence[Group], palette: Palette) -> Section:
             factor, unit = unit_of(kind, [row["mean"] for row in rows])
             axis = Axis("mean", f"{name} per training sample" + (f" [{unit}]" if unit else ""))
             rows = series.phases(groups, parts, 1 / factor)
-            found.append(cost_charts.stacks(rows, axis, palette, tuple(passes.values()), title=title))
+            caption = _energy_caption(groups) if name == "energy" else ""
+            found.append(
+                cost_charts.stacks(rows, axis, palette, tuple(passes.values()), title=title, caption=caption)
+            )
         else:
             lacking.append(name)
     writes = series.single(groups, "writes_per_sample")
@@ -191,6 +195,17 @@ def _cost(groups: Sequence[Group], palette: Palette) -> Section:
     )
 
 
+def _energy_caption(groups: Sequence[Group]) -> str:
+    """Return which table the energies come from, and what they count."""
+    found = {
+        f"{energy.get('scope', 'arithmetic')} by {energy['table']}"
+        for group in groups
+        for run in group.runs
+        if (energy := run.results.get("energy")) and energy.get("table")
+    }
+    return f"Estimated: {'; '.join(sorted(found))}." if found else ""
+
+
 def _accuracy_name(groups: Sequence[Group]) -> str:
     frames = any(run.results.get("predicts_steps") for group in groups for run in group.runs)
     return "frame accuracy" if frames else "test accuracy"
@@ -199,4 +214,4 @@ def _accuracy_name(groups: Sequence[Group]) -> str:
 def _band_caption(groups: Sequence[Group]) -> str:
     if all(len(group.runs) == 1 for group in groups):
         return "One seed each, so there is no band."
-    return "Line: mean over seeds. Band: its 95 % confidence interval (Student's t), cut off where no value can be."
+    return "Line: mean over seeds. Band: its 95 % confidence interval (Student's t), cut off at the edge."
