@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def accuracy_matrix(groups: Sequence[Group]) -> tuple[list[Row], int]:
     """Return the mean R of each group, in percent, and n: each n-th task is there, and the last."""
     tasks = max(len(run.results["tasks"]) for group in groups for run in group.runs)
     every = 1
-    while len(groups) * -((-tasks // every) ** 2) > MOST_CELLS:
+    while len(groups) * math.ceil(tasks / every) ** 2 > MOST_CELLS:
         every += 1
     return [row for group in groups for row in _matrix(group, every)], every
 
