@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,20 +96,24 @@ def sweep(
     if dry_run:
         _print_plan(grids, jobs, folder, at_once or cores(), as_json)
         return
+    from workbench.cli.run import stdout_kept_clean
     from workbench.sweep.conductor import conduct_sweep, counts
     from workbench.sweep.folder import StudyFolder
 
     for grid in grids:
         study = StudyFolder.make(folder, grid)
     jobs = _jobs(grids, folder)
-    summary = conduct_sweep(
-        study,
-        jobs,
-        workers=at_once,
-        engine=chosen,
-        address=address,
-        observers=_observers(folder, jobs, quiet or as_json),
-    )
+    silent = quiet or as_json
+    # Engines print what happens to their workers.
+    with stdout_kept_clean() if silent else nullcontext():
+        summary = conduct_sweep(
+            study,
+            jobs,
+            workers=at_once,
+            engine=chosen,
+            address=address,
+            observers=_observers(folder, jobs, silent),
+        )
     if as_json:
         content = {"study": str(folder), "jobs": len(jobs), "counts": dict(counts(summary))}
         typer.echo(json.dumps({**content, "failed": summary.failed, "stale": summary.stale}, indent=2))

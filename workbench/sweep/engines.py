@@ -194,7 +194,8 @@ def _ray(stack: ExitStack, workers: int, threads: int, address: str | None) -> d
             logging_level="ERROR",
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigurationError(f"--address {address}: no Ray cluster answers ({error})") from error
+        hint = "one that asks for a token wants RAY_AUTH_MODE=token"
+        raise ConfigurationError(f"--address {address}: no Ray cluster answers ({error}; {hint})") from error
     stack.callback(ray.shutdown)
     register: Any = importlib.import_module("ray.util.joblib")
     register.register_ray()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,6 +24,9 @@ from workbench.sweep.worker import run_job
 
 pytestmark = pytest.mark.timeout(600)
 KINDS = {"kill": ("finished", 2), "raise": ("failed", 1), "none": ("finished", 1)}
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+"""A token for the clusters of these tests: Ray would write one into the home folder."""
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:
@@ -96,9 +100,13 @@ def check(study: Path, expected: Any, wanted: dict[str, tuple[str, int]]) -> Non
             assert (results["R"], results["acc"], rows) == expected
 
 
-def swept(packages: list[Path], cwd: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+def swept(
+    packages: list[Path], cwd: Path, *arguments: str, **options: Any
+) -> tuple[int, dict[str, Any], str]:
     """Run `workbench sweep --json`; returns its exit code, what it says and what it complains of."""
-    process = sweeps.program("sweep", *arguments, "--out", "study", "--json", path=packages, cwd=cwd)
+    process = sweeps.program(
+        "sweep", *arguments, "--out", "study", "--json", path=packages, cwd=cwd, **options
+    )
     code, out, err = sweeps.outcome(process)
     assert out, err
     return code, json.loads(out), err
@@ -225,7 +233,7 @@ def test_a_dask_cluster_by_its_address(
 
 @needs("ray")
 def test_a_ray_cluster_of_its_own(packages: list[Path], grid: Path, expected: Any, tmp_path: Path) -> None:
-    code, told, _ = swept(packages, tmp_path, "--config", str(grid), "-j", "2", "--engine", "ray")
+    code, told, _ = swept(packages, tmp_path, "--config", str(grid), "-j", "2", "--engine", "ray", env=TOKEN)
     assert (code, told["counts"]) == (1, {"finished": 2, "failed": 1})
     check(tmp_path / "study", expected, KINDS)
 
@@ -237,22 +245,13 @@ def test_a_ray_cluster_by_its_address(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    head = (
-        "start",
-        "--head",
-        "--num-cpus",
-        "2",
-        "--port",
-        str(port),
-        "--include-dashboard",
-        "false",
-        "--block",
-    )
+    head = ["start", "--head", "--num-cpus", "2", "--port", str(port), "--block"]
+    head += ["--include-dashboard", "false"]
     address = f"127.0.0.1:{port}"
-    with started(packages, "ray.scripts.scripts", *head, "--disable-usage-stats") as process:
+    with started(packages, "ray.scripts.scripts", *head, "--disable-usage-stats", env=TOKEN) as process:
         await_port(port, process)
         words = ("--config", str(grid), "--engine", "ray", "--address", address)
-        code, told, _ = swept(packages, tmp_path, *words)
+        code, told, _ = swept(packages, tmp_path, *words, env=TOKEN)
     assert (code, told["counts"]) == (1, {"finished": 2, "failed": 1})
     check(tmp_path / "study", expected, KINDS)
 
@@ -260,11 +259,12 @@ def test_a_ray_cluster_by_its_address(
 class started:  # noqa: N801  # reads as a verb in a with statement
     """A module of Python as a program in the background, ended with all its children at the end."""
 
-    def __init__(self, packages: list[Path], module: str, *arguments: str) -> None:
-        path = os.pathsep.join(map(str, [*packages, *sys.path[:1], Path(__file__).parents[3]]))
+    def __init__(
+        self, packages: list[Path], module: str, *arguments: str, env: dict[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env={**os.environ, "PYTHONPATH": path, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"},
+            env=sweeps.surroundings(packages) | (env or {}),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
