@@ -95,12 +95,11 @@ def on(name: str) -> alt.Chart:
 def finished(chart: Any, title: str, palette: Palette, **data: Sequence[Row]) -> dict[str, Any]:
     """Return the specification with its data, and the parameter `chosen`: names of groups; the others fade.
 
-    The data joins at the end: on its way through Altair every number would be copied and checked many times.
+    Data, parameter and the names of groups join at the end: with each touch Altair copies all that it has been given.
     """
-    chosen = alt.param(name="chosen", value=[])
-    described = chart.add_params(chosen).properties(description=title)
-    spec: dict[str, Any] = palette.fill(described.to_dict(validate=False))
+    spec: dict[str, Any] = palette.fill(chart.to_dict(validate=False))
     spec.pop("config", None)  # Altair's own theme
+    spec |= {"description": title, "params": [{"name": "chosen", "value": []}]}
     if spec.get("width") == "container":
         spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["datasets"] = {name: list(rows) for name, rows in data.items() if rows}
