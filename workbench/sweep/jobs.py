@@ -74,7 +74,8 @@ def named_as_in(jobs: Sequence[Job], earlier: Sequence[Job]) -> list[Job]:
 def _told(line: str, labels: Sequence[str], points: int) -> str:
     if len(labels) == points:
         return line
-    more = f", and in {len(labels) - 1} more jobs" if len(labels) > 1 else ""
+    others = len(labels) - 1
+    more = f", and in {others} more job{'s' if others > 1 else ''}" if others else ""
     return f"{line} (in the job {labels[0]}{more})"
 
 
