@@ -115,7 +115,11 @@ def swept(
 def test_local_processes(packages: list[Path], grid: Path, expected: Any, tmp_path: Path) -> None:
     """One is killed, one job fails; the same command again does what failed, and nothing else."""
     code, told, err = swept(packages, tmp_path, "--config", str(grid), "-j", "2")
-    assert (code, told["counts"], err) == (1, {"finished": 2, "failed": 1}, "")
+    assert (code, told["counts"]) == (1, {"finished": 2, "failed": 1})
+    # At the most, loky clears up after the process that was killed.
+    assert all(
+        "resource_tracker" in line or line.startswith("  warnings.warn(") for line in err.splitlines()
+    ), err
     found = statuses(tmp_path / "study")
     assert {kind: status for kind, (status, _) in found.items()} == {
         kind: status for kind, (status, _) in KINDS.items()
