@@ -22,8 +22,8 @@ class Tally:
     misses. loss: cross-entropy of the decision a sequence; in prediction the negative log-likelihood a scored step.
     """
 
-    def __init__(self, units: Sequence[int]) -> None:
-        """`units`: how many each hidden layer has."""
+    def __init__(self, units: Sequence[int] = ()) -> None:
+        """`units`: how many each hidden layer has; without them decisions and losses are counted alone."""
         self.hits = self.trials = 0
         self.loss_sum = 0.0
         self.losses = 0.0
@@ -48,7 +48,7 @@ class Tally:
         self.loss_sum += float(self.last_loss) * counted
         self.losses += counted
         self.sequences += batch.size
-        if passed.spikes:
+        if self.activity:
             self.rate_sums += _rates(passed.spikes) * batch.size
             for sums, outputs in zip(self.activity, passed.spikes, strict=True):
                 # A batch's spikes are counted exactly in single precision, those of all batches in double.

@@ -163,7 +163,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         begun = time.perf_counter()
         labels = np.full(len(indices), self.task if self.masks is not None else 0)
         loader = BatchLoader(self.stream.training_pool, [Source(indices, labels, EVALUATION_BATCH)])
-        tally = Tally([layer.units for layer in self.network.layers[:-1]])
+        tally = Tally()
         with torch.no_grad(), self._evaluating(self.task):
             for parts in loader:
                 batch = self._sequences(parts)

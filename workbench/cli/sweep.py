@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +92,9 @@ def sweep(
         raise ConfigurationError(f"--engine {engine}: must be one of {', '.join(ENGINES)}")
     check_engine(chosen, address)
     grids, folder = _asked_for(overrides or (), config, out)
-    jobs = _jobs(grids, folder)
+    # What is faulty is told before a folder is made for it.
+    by_grid = _jobs(grids)
+    jobs = _named(by_grid, grids, folder)
     at_once = workers or (cores() if address is None else 0)
     if dry_run:
         _print_plan(grids, jobs, folder, at_once or cores(), as_json)
@@ -102,7 +105,8 @@ def sweep(
 
     for grid in grids:
         study = StudyFolder.make(folder, grid)
-    jobs = _jobs(grids, folder)
+    # Another sweep may have put its grid, and names with it, into the folder meanwhile.
+    jobs = _named(by_grid, grids, folder)
     silent = quiet or as_json
     # Engines print what happens to their workers.
     with stdout_kept_clean() if silent else nullcontext():
@@ -112,7 +116,7 @@ def sweep(
             workers=at_once,
             engine=chosen,
             address=address,
-            observers=_observers(folder, jobs, silent),
+            observers=_observers(jobs, silent),
         )
     if as_json:
         content = {"study": str(folder), "jobs": len(jobs), "counts": dict(counts(summary))}
@@ -142,23 +146,30 @@ def _asked_for(overrides: Sequence[str], config: Path | None, out: Path | None) 
     return [grid], Path("studies") / f"{scenario}-{digest}"
 
 
-def _jobs(grids: Sequence[Grid], folder: Path) -> list[Job]:
-    """Return the jobs of all grids, each once, under the names that the study in the folder has for them."""
+def _jobs(grids: Sequence[Grid]) -> list[list[Job]]:
+    """Return the jobs of each grid. Raises ConfigurationError."""
     from workbench.registry import Registry
-    from workbench.sweep.folder import StudyFolder
-    from workbench.sweep.jobs import jobs_of, named_as_in
+    from workbench.sweep.jobs import jobs_of
 
-    registry, study = Registry.discover(), StudyFolder(folder)
-    jobs = [job for grid in grids for job in jobs_of(grid, registry)]
+    registry = Registry.discover()
+    return [jobs_of(grid, registry) for grid in grids]
+
+
+def _named(jobs: Sequence[list[Job]], grids: Sequence[Grid], folder: Path) -> list[Job]:
+    """Return the jobs of the grids, each once, under the names that the study in the folder has for them."""
+    from workbench.sweep.folder import StudyFolder
+    from workbench.sweep.jobs import named_as_in
+
+    study, ours = StudyFolder(folder), list(chain.from_iterable(jobs))
     earlier: list[Job] = []
     for grid in study.grids() if study.study_file.is_file() else ():
         # A plug-in of an earlier grid may be gone since.
         with suppress(ConfigurationError):
-            earlier += jobs_of(grid, registry)
-    return list({job.name: job for job in named_as_in(jobs, [*earlier, *jobs])}.values())
+            earlier += jobs[grids.index(grid)] if grid in grids else _jobs([grid])[0]
+    return list({job.name: job for job in named_as_in(ours, [*earlier, *ours])}.values())
 
 
-def _observers(folder: Path, jobs: Sequence[Job], silent: bool) -> list[Any]:
+def _observers(jobs: Sequence[Job], silent: bool) -> list[Any]:
     from workbench.sweep.tracked import TrackedSweep
 
     # MLflow last: at the end it is waited for, and what came of the sweep has been told by then.
@@ -207,12 +218,14 @@ def _print_plan(
         }
         typer.echo(json.dumps(content, indent=2))
         return
-    from workbench.sweep.jobs import written
+    from workbench.overrides import write_value
 
     for grid in grids:
-        rows = [(key, str(len(values)), ", ".join(map(written, values))) for key, values in grid.axes.items()]
+        rows = [
+            (key, str(len(values)), ", ".join(map(write_value, values))) for key, values in grid.axes.items()
+        ]
         typer.echo(table(("axis", "values", ""), rows))
-        fixed = " ".join(f"{key}={written(value)}" for key, value in grid.settings.items())
+        fixed = " ".join(f"{key}={write_value(value)}" for key, value in grid.settings.items())
         typer.echo(f"{'every job: ' + fixed if fixed else ''}\n")
     plan = [
         (job.name, states[job.name].replace("interrupted", "to run"),

@@ -166,20 +166,20 @@ def sweep_command(settings: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]
     >>> sweep_command({"scenario": "split-digits"}, {"learner": ["bptt", "osttp"], "seed": [0, 1, 2]})
     'workbench sweep scenario=split-digits learner=bptt,osttp seed=0..2 --out again'
     """
-    from workbench.sweep.jobs import written
+    from workbench.overrides import write_value
 
-    fixed = [f"{key}={written(value)}" for key, value in settings.items()]
+    fixed = [f"{key}={write_value(value)}" for key, value in settings.items()]
     swept = [f"{key}={_alternatives(values)}" for key, values in axes.items()]
     return _command("sweep", *fixed, *swept, "--out", AGAIN)
 
 
 def _alternatives(values: Sequence[Any]) -> str:
-    from workbench.sweep.jobs import written
+    from workbench.overrides import write_value
 
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
     if whole and len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
         return f"{values[0]}..{values[-1]}"
-    return ",".join(map(written, values))
+    return ",".join(map(write_value, values))
 
 
 def _sweeps(path: Path) -> list[str]:

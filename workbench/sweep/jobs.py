@@ -32,7 +32,7 @@ class Job:
     @property
     def overrides(self) -> list[str]:
         """The settings as one would type them after `workbench run`."""
-        return [f"{key}={written(value)}" for key, value in self.settings.items()]
+        return [f"{key}={write_value(value)}" for key, value in self.settings.items()]
 
 
 def jobs_of(grid: Grid, registry: Registry | None = None) -> list[Job]:
@@ -46,7 +46,7 @@ def jobs_of(grid: Grid, registry: Registry | None = None) -> list[Job]:
     varied = grid.varied()
     points = grid.points(registry)
     for point in points:
-        label = ", ".join(f"{key}={written(point[key])}" for key in varied if key in point)
+        label = ", ".join(f"{key}={write_value(point[key])}" for key in varied if key in point)
         try:
             config = ExperimentConfig.from_dict(tree_of(point), registry)
         except WorkbenchError as error:
@@ -82,7 +82,9 @@ def _told(line: str, labels: Sequence[str], points: int) -> str:
 def job_name(point: Mapping[str, Any], varied: Sequence[str], config: ExperimentConfig) -> str:
     """Return a name for people, the learner and what varies, and for the machine: the identity of the settings."""
     keys = ["learner", *(key for key in varied if key not in ("learner", "seed"))]
-    words = [config.learner.name if key == "learner" else written(point[key]) for key in keys if key in point]
+    words = [
+        config.learner.name if key == "learner" else write_value(point[key]) for key in keys if key in point
+    ]
     words = words if "learner" in point else [config.learner.name, *words]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_.+=-]+", "_", word).strip("_") for word in words)
     return f"{readable[:LONGEST_NAME]}-seed{config.seed}-{identity(config)}"
@@ -106,8 +108,3 @@ def identity(config: ExperimentConfig) -> str:
         chosen[section] = getattr(config, section).model_dump(mode="json", exclude_defaults=True)
     text = json.dumps(chosen, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def written(value: Any) -> str:
-    """Return a value as one types it behind `key=`."""
-    return write_value(value)

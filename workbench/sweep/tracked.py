@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workbench.overrides import write_value
 from workbench.sweep.conductor import Summary
 from workbench.sweep.folder import StudyFolder
 from workbench.sweep.jobs import Job
-from workbench.sweep.jobs import written as as_typed
 from workbench.sweep.worker import Outcome
 from workbench.tracking_store import default_uri
 from workbench.tracking_study import StudyTracking
@@ -41,9 +41,9 @@ class TrackedSweep:
         axes: dict[str, list[str]] = {}
         for job in tracked:
             for key, value in job.settings.items():
-                axes.setdefault(key, [])
-                if as_typed(value) not in axes[key]:
-                    axes[key].append(as_typed(value))
+                values = axes.setdefault(key, [])
+                if write_value(value) not in values:
+                    values.append(write_value(value))
         self._tracking.started(axes, len(tracked))
 
     def job_done(self, study: StudyFolder, outcome: Outcome) -> None:

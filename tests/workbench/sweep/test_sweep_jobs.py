@@ -8,10 +8,10 @@ import pytest
 
 from workbench.config import ExperimentConfig, resolve
 from workbench.errors import ConfigurationError
-from workbench.overrides import parse_value
+from workbench.overrides import parse_value, write_value
 from workbench.registry import Registry
 from workbench.sweep.grid import Grid, grid_of
-from workbench.sweep.jobs import LONGEST_NAME, Job, identity, jobs_of, named_as_in, written
+from workbench.sweep.jobs import LONGEST_NAME, Job, identity, jobs_of, named_as_in
 
 AXES = ("scenario=beeps", "backbone=stack", "hardware=perfect")
 BASE = (*AXES, "learner=local+replay")
@@ -168,4 +168,4 @@ def test_a_grid_without_a_learner_has_the_default_one_in_its_names() -> None:
     "value", [1e-5, True, None, [128, 64], "1e-3", "", " a", "0..3", "a,b", "~/x", {"a": [1]}]
 )
 def test_values_are_written_as_they_are_typed(value: object) -> None:
-    assert parse_value(written(value)) == value
+    assert parse_value(write_value(value)) == value
