@@ -138,6 +138,9 @@ def test_entries_are_ordered_by_kind_and_name(sample_registry: Registry) -> None
 def test_nothing_is_imported_before_it_is_asked_for(
     third_party: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Another test of this process may have run a plug-in of the package.
+    for name in [one for one in sys.modules if one.startswith("example_plugins")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(third_party)
     Registry.discover()
     assert "example_plugins" not in sys.modules
