@@ -95,6 +95,7 @@ def watched_functions(config: ExperimentConfig) -> list[tuple[Any, str, str]]:
     from workbench.optimisers import DecoupledSGD
     from workbench.registry import Registry
     from workbench.runfolder import RunFolder
+    from workbench.sequences import SequenceMaker
     from workbench.streams import BatchLoader
     from workbench.tracking_process import TrackingProcess
     from workbench.trainer import Trainer
@@ -104,7 +105,7 @@ def watched_functions(config: ExperimentConfig) -> list[tuple[Any, str, str]]:
     return [
         (experiment, "build_experiment", "data and network"),
         (BatchLoader, "_look_up", DATA),
-        (Trainer, "_time_major", DATA),
+        (SequenceMaker, "time_major", DATA),
         (rule, "forward", "forward"),
         (Trainer, "backward", "backward"),
         (torch.optim.AdamW, "step", "optimiser"),

@@ -54,7 +54,7 @@ class EpisodicMemory:
         network.zero_grad()
         with unheard(network):
             loader = BatchLoader(trainer.stream.training_pool, [Source(places, labels, len(places))])
-            trainer.rule.train_step(trainer._sequences(next(iter(loader))))
+            trainer.rule.train_step(trainer.sequences.make(next(iter(loader)), trainer.task))
         flat = torch.cat(
             [
                 torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()

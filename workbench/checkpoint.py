@@ -34,6 +34,7 @@ class Checkpoint:
     rule: dict[str, Tensor]
     modifiers: list[dict[str, Tensor]]
     record: dict[str, Any] = field(default_factory=dict)
+    chip: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint to `path`; a crash leaves the old one whole."""

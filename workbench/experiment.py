@@ -16,6 +16,7 @@ from workbench.config import ExperimentConfig
 from workbench.cost.learning import planned_costs
 from workbench.errors import ConfigurationError
 from workbench.events import Observer, RunPlan
+from workbench.hardware.chip import Chip
 from workbench.online_stream import online
 from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext
 from workbench.randomness import RandomStreams
@@ -34,6 +35,8 @@ class Experiment:
     modifiers: list[Modifier]
     streams: RandomStreams
     device: torch.device
+    chip: Chip | None = None
+    """What the weights are stored in; None: they are exact numbers."""
 
     @property
     def epochs(self) -> int:
@@ -115,10 +118,11 @@ def build_experiment(
     )
     network.input_bytes = stream.training_pool.number_bytes
     hardware = registry.load("hardware", config.hardware.name)(config.hardware.config)
-    hardware.attach(network, streams)  # type: ignore[attr-defined]
+    chip: Chip | None = hardware.attach(network.to(device), streams)  # type: ignore[attr-defined]
     rule = registry.load("learner", config.learner.rule.name)(config.learner.rule.config)
     modifiers = [registry.load("learner", choice.name)(choice.config) for choice in config.learner.modifiers]
-    return Experiment(config, stream, network.to(device), rule, modifiers, streams, device)  # type: ignore[arg-type]
+    # Once more: hardware may have put modules of its own in.
+    return Experiment(config, stream, network.to(device), rule, modifiers, streams, device, chip)  # type: ignore[arg-type]
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,19 +11,20 @@ This module imports neither torch nor Avalanche.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
 
     from workbench.backbones.network import Network
     from workbench.cost.counts import MeanActivity, OperationCount
     from workbench.data.catalogue import AnyDataSet
+    from workbench.hardware.chip import Chip
     from workbench.randomness import RandomStreams
     from workbench.tasks import ScenarioContext, TaskStream
 
@@ -81,8 +82,11 @@ class Backbone(Plugin):
 class Hardware(Plugin):
     """What the weights are stored in and how they may change."""
 
-    def attach(self, network: Network, streams: RandomStreams) -> None:
-        """Install the device model in the network's synapses."""
+    def attach(self, network: Network, streams: RandomStreams) -> Chip | None:
+        """Put the network's weights on devices; the trainer then writes and reads them through the chip.
+
+        None if there is no more to do than was done here: to the network's synapses, say, or nothing at all.
+        """
         raise NotImplementedError
 
 
@@ -182,6 +186,34 @@ class MemoryCost:
         return MemoryCost(**{name: mine[name] + theirs[name] for name in mine})
 
 
+@dataclass(frozen=True)
+class Locality:
+    """What a rule's equations need at a synapse beyond its own two ends and a signal sent to all units.
+
+    weight_transport: the transpose of forward weights. future: later time steps, or all of them stored. other_layers:
+    signals that were worked out in other layers at the same step; the error of the readout, or the target, sent to all
+    layers is none. per_synapse_memory: a number a synapse that lives from step to step (a trace); the sum of gradients
+    until weights are written and the optimiser's moments are not meant, they depend on how it is written, and are in
+    the memory formula. why: a sentence on each of the four, by name.
+    """
+
+    weight_transport: bool
+    future: bool
+    other_layers: bool
+    per_synapse_memory: bool
+    why: Mapping[str, str] = field(default_factory=dict)
+
+    def needs(self) -> dict[str, bool]:
+        """Return the four facts by name."""
+        names = ("weight_transport", "future", "other_layers", "per_synapse_memory")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def local(self) -> bool:
+        """Whether a synapse gets along with its own two ends, memory of its own, and a broadcast signal."""
+        return not (self.weight_transport or self.future or self.other_layers)
+
+
 class Rule(Plugin):
     """A credit-assignment rule: turns one batch of sequences into gradients, or into updates as it goes.
 
@@ -230,6 +262,13 @@ class Rule(Plugin):
         """Return the analytic count of operations of learning from one sequence; None, the default, for unknown.
 
         steps: of the sequence. batch: sequences that learn together, which share what is done once a batch.
+        """
+        return None
+
+    def locality(self) -> Locality | None:
+        """Return what the rule needs besides what a synapse has at hand; None, the default, for unknown.
+
+        From the rule's equations on the network that it was set up with.
         """
         return None
 

@@ -98,6 +98,7 @@ def conduct(
         observers=run.observers,
         evaluate=experiment.config.train.evaluate,
         diagnosis=None if every is None else GradientDiagnosis(every),
+        chip=experiment.chip,
     )
     return run.execute(trainer, entered if begun is None else begun)
 
@@ -226,6 +227,7 @@ class Run:
                 optimiser=trainer.optimizer.state_dict(),
                 rule=trainer.rule.state_dict(),
                 modifiers=[modifier.state_dict() for modifier in trainer.modifiers],
+                chip={} if trainer.chip is None else trainer.chip.state_dict(),
                 record={
                     "baseline": self.progress.baseline,
                     "measured": self.progress.measured,
@@ -262,6 +264,8 @@ class Run:
         past = trainer.experiences(tasks_over)
         for modifier, state in zip(trainer.modifiers, checkpoint.modifiers, strict=True):
             modifier.load_state_dict({name: value.to(device) for name, value in state.items()}, past)
+        if trainer.chip is not None:
+            trainer.chip.load_state_dict(checkpoint.chip)
         trainer.clock.train_exp_counter = len(past)
         trainer.largest_batch = record["largest_batch"]
         trainer.step_memory = MemoryCost(**record["step_memory"])
@@ -291,6 +295,9 @@ class Run:
             "learned": [row[task] for task, row in enumerate(progress.matrix)],
             "predicts_steps": self.experiment.stream.predicts_steps,
             "versions": self.versions,
+            "devices": None
+            if self.trainer.chip is None
+            else self.trainer.chip.report(self.trainer.work.samples),
             **learning_costs(self.experiment, self.trainer.work, progress.spike_rates),
         }
         if error is not None:

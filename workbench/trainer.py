@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,11 +27,13 @@ from workbench.diagnose import GradientDiagnosis
 from workbench.errors import PluginError
 from workbench.evaluation import Evaluation, Tally
 from workbench.events import Observer
+from workbench.hardware.chip import Chip
 from workbench.optimisers import build_optimiser
 from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.randomness import RandomStreams
 from workbench.rules.loss import decision
 from workbench.running import RunningScore
+from workbench.sequences import SequenceMaker
 from workbench.streams import BatchLoader, Source
 from workbench.tasks import TaskStream
 
@@ -69,8 +71,12 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         evaluator: EvaluationPlugin | None = None,
         evaluate: Literal["all", "seen", "current"] = "all",
         diagnosis: GradientDiagnosis | None = None,
+        chip: Chip | None = None,
     ) -> None:
-        """`evaluate`: which tasks to test after each; `diagnosis`: compares gradients with exact ones now and then."""
+        """`evaluate`: which tasks to test after each; `diagnosis`: compares gradients with exact ones now and then.
+
+        `chip`: the devices that hold the weights, None if they are exact numbers.
+        """
         self.rule = rule
         self.modifiers = list(modifiers)
         self.network = network.to(device)
@@ -80,9 +86,9 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.observers = list(observers)
         self.evaluate = evaluate
         self.diagnosis = diagnosis
+        self.chip = chip
         self.masks = class_masks(stream)
-        # Sessions that only add classes: a stored sample competes with all classes of now, not those of its day.
-        self._adds_classes = self.masks is not None and bool((self.masks[1:] >= self.masks[:-1]).all())
+        self.sequences = SequenceMaker(self.masks, device)
         rule.setup(self.network, RuleContext(streams, stream.classes, self._update_within))
         groups = rule.parameter_groups()
         self.rates = [group["lr"] for group in groups]
@@ -129,14 +135,20 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.task, self.first_epoch = task, first_epoch
         begun = time.perf_counter()
         before = self.seconds["evaluate"] + self.seconds["track"]
+        if self.chip is not None:
+            self.chip.begin(f"task-{task}")
         if first_epoch == 0:
             for modifier in self.modifiers:
                 modifier.before_task(self.rule, task)
         if len(self.stream.tasks[task].train):
             with self.streams.lent_to_globals(f"avalanche/task-{task}"), quiet():
                 self.train(self.benchmark.train_stream[task], eval_streams=[])
+        if self.chip is not None:
+            self.chip.begin(f"task-{task}/end")
         for modifier in self.modifiers:
             modifier.after_task(self.rule, task)
+        if self.chip is not None:
+            self.chip.after_task()
         aside = self.seconds["evaluate"] + self.seconds["track"] - before
         seconds = time.perf_counter() - begun - aside
         self.seconds["train"] += seconds
@@ -150,7 +162,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         tested = range(len(self.stream.tasks))
         if task is not None and self.evaluate != "all":
             tested = range(0 if self.evaluate == "seen" else task, task + 1)
-        with self.streams.lent_to_globals("avalanche/evaluation"), quiet():
+        with self.streams.lent_to_globals("avalanche/evaluation"), quiet(), self._read_anew(f"test-{task}"):
             self.eval([self.benchmark.test_stream[number] for number in tested])
         self.seconds["evaluate"] += time.perf_counter() - begun
         return self._evaluation
@@ -164,9 +176,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         labels = np.full(len(indices), self.task if self.masks is not None else 0)
         loader = BatchLoader(self.stream.training_pool, [Source(indices, labels, EVALUATION_BATCH)])
         tally = Tally()
-        with torch.no_grad(), self._evaluating(self.task):
+        validated = f"validation-{self.task}-{self.epoch}"
+        with torch.no_grad(), self._read_anew(validated), self._evaluating(self.task):
             for parts in loader:
-                batch = self._sequences(parts)
+                batch = self.sequences.make(parts)
                 tally.add(self.network.run(batch.inputs), batch)
         self.seconds["evaluate"] += time.perf_counter() - begun
         return {"validation_accuracy": tally.accuracy, "validation_loss": tally.loss}
@@ -190,15 +203,11 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         super()._before_training_exp(**kwargs)
-        if type(self.dataloader) is ReplayDataLoader:
-            self.dataloader = self._as_look_up(self.dataloader)
-
-    def _as_look_up(self, loader: Any) -> BatchLoader:
-        """Return the same mix of new and stored samples as Avalanche's replay loader, by index look-up."""
-        sources = [
-            Source.of(data, size) for data, size in zip(loader.datasets, loader.batch_sizes, strict=True)
-        ]
-        return self._training_loader(sources)
+        loader: Any = self.dataloader
+        if type(loader) is ReplayDataLoader:
+            # The same mix of new and stored samples as Avalanche's, by index look-up.
+            mixed = zip(loader.datasets, loader.batch_sizes, strict=True)
+            self.dataloader = self._training_loader([Source.of(data, size) for data, size in mixed])
 
     def _training_loader(self, sources: list[Source]) -> BatchLoader:
         stream = self.stream
@@ -221,6 +230,8 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 self.dataloader.order = self.streams.numpy(f"data-order/{self.task}/{epoch}")
             # Drawn afresh, so that a task resumed at this epoch sees the numbers it would have seen.
             self.streams.seed_globals(f"avalanche/task-{self.task}/epoch-{epoch}")
+            if self.chip is not None:
+                self.chip.begin(f"task-{self.task}/epoch-{epoch}")
             self._before_training_epoch(**kwargs)
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
@@ -243,7 +254,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def forward(self) -> Tensor:
         """Run the rule in training; the bare network in evaluation."""
-        batch = self._sequences(self.mbatch)
+        batch = self.sequences.make(self.mbatch, self.task if self.is_training else None)
         if not self.is_training:
             passed = self.network.run(batch.inputs)
             self._tally.add(passed, batch)
@@ -252,6 +263,8 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.work.shown(batch.size, getattr(self.dataloader, "joined", 0), len(batch.inputs))
         for modifier in self.modifiers:
             modifier.before_batch(self.rule, batch)
+        if self.chip is not None:
+            self.chip.before_batch(batch.size)
         self._sequence_batch = batch
         self._updated_within = False
         self._measuring = batch.size > self.largest_batch
@@ -303,11 +316,17 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def optimizer_step(self) -> None:
         """Apply the gradients, then tell modifiers and observers."""
-        self.work.updated(self._weights)
-        self.optimizer.step()
+        self._step()
         if not self._updated_within:
             self._updated()
         self._tell_batch()
+
+    def _step(self) -> None:
+        """Let the optimiser ask for new weights and the chip, if there is one, do what its devices can."""
+        self.work.updated(self._weights)
+        self.optimizer.step()
+        if self.chip is not None:
+            self.chip.update()
 
     def _gradients_stand(self) -> None:
         self._measure_gradients()
@@ -319,13 +338,18 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def _updated(self) -> None:
         for modifier in self.modifiers:
             modifier.after_update(self.rule, self._sequence_batch)
+        if self.chip is not None and self.modifiers:
+            self.chip.rewrite()
+
+    def _read_anew(self, name: str) -> AbstractContextManager[None]:
+        """Read the weights off the chip as a test does, with noise of that name."""
+        return nullcontext() if self.chip is None else self.chip.tested(name)
 
     def _update_within(self) -> None:
         """Update within a sequence; what is left to `optimizer_step` then is a plug-in's penalty, if there is one."""
         self._updated_within = True
         self._gradients_stand()
-        self.work.updated(self._weights)
-        self.optimizer.step()
+        self._step()
         self._updated()
         self.optimizer.zero_grad()
 
@@ -374,25 +398,3 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         yield
         for modifier in self.modifiers:
             modifier.after_evaluation(self.rule, task)
-
-    def _sequences(self, parts: Sequence[Tensor]) -> SequenceBatch:
-        """Return a loader's batch, `[inputs, targets, (scored,) task labels]` batch-first, as the rules take it."""
-        inputs, targets, *rest = parts
-        targets = targets.to(self.device)
-        if targets.ndim == 3:
-            targets = targets.transpose(0, 1)
-        scored = None if len(rest) == 1 else rest[0].to(self.device).T
-        return SequenceBatch(self._time_major(inputs), targets, self._mask(rest[-1]), scored)
-
-    def _time_major(self, inputs: Tensor) -> Tensor:
-        turned = inputs.to(self.device).transpose(0, 1)
-        # An input held still repeats one step; copying it out would undo the saving.
-        return turned if turned.stride(0) == 0 else turned.contiguous()
-
-    def _mask(self, task_labels: Tensor) -> Tensor | None:
-        if self.masks is None:
-            return None
-        labels = task_labels.cpu()
-        if self._adds_classes and self.is_training:
-            labels = labels.clamp(min=self.task)
-        return self.masks[labels].to(self.device)

@@ -67,7 +67,7 @@ def tensors(folder: Path) -> dict:
             for index, item in enumerate(value):
                 walk(item, f"{path}/{index}")
 
-    for part in ("network", "optimiser", "rule", "modifiers"):
+    for part in ("network", "optimiser", "rule", "modifiers", "chip"):
         walk(getattr(checkpoint, part), part)
     return found
 

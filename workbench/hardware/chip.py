@@ -1,8 +1,8 @@
 """The weight matrices of a network on arrays of devices, and the clock of the chip they are on.
 
-A parameter holds what the chip reads: rule, cells, modifiers and their kernels find there, forward and backward, what a
-chip would read, whatever they are. The optimiser writes the weights it wants into the parameter; `update` hands these to
-the devices and reads again. What a modifier writes (a unit that is reset, say) is programmed by `rewrite`.
+A parameter holds what the chip reads: rule, cells, modifiers and their kernels find there, forward and backward, what
+a chip would read, whatever they are. The optimiser writes the weights it wants into the parameter; `update` hands these
+to the devices and reads again. What a modifier writes (a unit that is reset, say) is programmed by `rewrite`.
 
 Synapses and recurrent synapses are on the chip. Biases and the cells' own parameters are digital.
 """
@@ -57,19 +57,19 @@ class Chip:
             # What it takes to bring a network onto the chip is no cost of learning.
             array.wear.writes.zero_()
             self.stored.append(Stored(name, parameter, array, weights.clone()))
-        self._show(self.stored)
+        self._show(self.stored, self.now)
 
     def begin(self, name: str) -> None:
-        """Draw from the stream `name` from now on: an epoch has its own, so that it can be resumed."""
+        """Draw from the stream `name` from now on, held noise first: each epoch has its own and can be resumed."""
+        self.rewrite()
         self.generator = self.streams.torch(f"hardware/{name}")
+        self._redraw(self.generator, self.now)
 
     def before_batch(self, sequences: int) -> None:
-        """Let the time of a training batch pass; noise and drift show in the weights."""
+        """Program what modifiers wrote and let the time of the batch pass; noise and drift show in the weights."""
+        self.rewrite()
         self.now += sequences * self.settings.sequence_seconds
-        restless = [stored for stored in self.stored if stored.array.restless]
-        for stored in restless:
-            stored.array.redraw(self.generator)
-        self._show(restless)
+        self._redraw(self.generator, self.now)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -77,7 +77,7 @@ class Chip:
         self.updates += 1
         for stored in self.stored:
             stored.array.update(stored.parameter, stored.shown, self.now, self.generator)
-        self._show(self.stored)
+        self._show(self.stored, self.now)
 
     @torch.no_grad()
     def rewrite(self) -> None:
@@ -88,10 +88,11 @@ class Chip:
             if bool(where.any()):
                 stored.array.program(stored.parameter, where, self.now, self.generator)
                 changed.append(stored)
-        self._show(changed)
+        self._show(changed, self.now)
 
     def after_task(self) -> None:
-        """Let the time between two tasks pass."""
+        """Program what modifiers wrote and let the time between two tasks pass."""
+        self.rewrite()
         self.now += self.settings.task_seconds
 
     @contextmanager
@@ -100,24 +101,27 @@ class Chip:
 
         The noise of a test comes from the stream `name`, which leaves that of training as it is.
         """
-        restless = [stored for stored in self.stored if stored.array.restless]
-        kept = [stored.shown.clone() for stored in restless]
-        generator = self.streams.torch(f"hardware/{name}")
-        for stored in restless:
-            stored.array.redraw(generator)
-        self._show(restless, self.now + self.settings.t_read)
+        kept = [(stored, stored.shown.clone()) for stored in self.stored if stored.array.restless]
+        self._redraw(self.streams.torch(f"hardware/{name}"), self.now + self.settings.t_read)
         try:
             yield
         finally:
             with torch.no_grad():
-                for stored, shown in zip(restless, kept, strict=True):
+                for stored, shown in kept:
                     stored.shown.copy_(shown)
                     stored.parameter.copy_(shown)
 
+    def _redraw(self, generator: torch.Generator, now: float) -> None:
+        """Draw held noise anew and show the weights as they are read at `now`."""
+        restless = [stored for stored in self.stored if stored.array.restless]
+        for stored in restless:
+            stored.array.redraw(generator)
+        self._show(restless, now)
+
     @torch.no_grad()
-    def _show(self, some: list[Stored], now: float | None = None) -> None:
+    def _show(self, some: list[Stored], now: float) -> None:
         for stored in some:
-            stored.shown.copy_(stored.array.read(self.now if now is None else now))
+            stored.shown.copy_(stored.array.read(now))
             stored.parameter.copy_(stored.shown)
 
     def buffer_bytes(self) -> int:
@@ -190,7 +194,9 @@ def matrices(network: Network) -> Iterator[tuple[str, torch.nn.Parameter]]:
     for layer in network.layers:
         for synapse in (layer.synapse, layer.recurrent):
             if synapse is not None:
-                yield names[id(synapse.weight)], synapse.weight
+                weight = synapse.weight
+                assert isinstance(weight, torch.nn.Parameter)
+                yield names[id(weight)], weight
 
 
 def _percentile(values: Tensor, share: float) -> float:
