@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.plugin import LearnerConfig, MemoryCost, PluginConfig, Rule, SequenceBatch, StepResult
+from workbench.plugin import (
+    LearnerConfig,
+    Locality,
+    MemoryCost,
+    PluginConfig,
+    Rule,
+    SequenceBatch,
+    StepResult,
+)
 
 if TYPE_CHECKING:
     from workbench.cost.counts import MeanActivity, OperationCount
@@ -66,3 +74,22 @@ class BPTT(Rule):
         from workbench.cost.operations import through_time, whole
 
         return whole(self.network, activity, steps, through_time(self.network, activity))
+
+    def locality(self) -> Locality:
+        """See `Rule.locality`: errors come back through weights, layers and time."""
+        stacked = len(self.network.hidden) > 1
+        recurrent = any(layer.recurrent is not None for layer in self.network.layers)
+        return Locality(
+            weight_transport=True,
+            future=True,
+            other_layers=stacked,
+            per_synapse_memory=False,
+            why={
+                "weight_transport": "W_{l+1}^T dE/dI^{l+1}" + (" and R_l^T dE/dI_{t+1}" if recurrent else ""),
+                "future": "dE/ds_{t-1} follows from dE/ds_t: every step's activity is stored until the sequence ends",
+                "other_layers": "a layer waits for the errors that the layer above works out at the same step"
+                if stacked
+                else "one hidden layer: it gets the readout's error, and nothing else is worked out above it",
+                "per_synapse_memory": "activity is stored by unit and step, nothing by synapse",
+            },
+        )

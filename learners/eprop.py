@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from workbench.lazy import lazy_module
-from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.plugin import Locality, MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
@@ -214,6 +214,30 @@ class EProp(Rule):
                 width for width, direct in zip(self._widths(), read, strict=True) if direct and adapts
             )
         return Operations(mac=products * self.network.classes)
+
+    def locality(self) -> Locality:
+        """See `Rule.locality`: errors are broadcast; whether through forward weights is up to `feedback`."""
+        from workbench.rules.locality import by_broadcast, synaptic_traces
+        from workbench.rules.signals import readout_leak
+
+        filtered = self._filtered() if readout_leak(self.network) > 0 else ()
+        weights = {
+            "symmetric": "B_l is the transpose of the readout's weights"
+            + (", or of products of all weights on the way up" if self._products() else ""),
+            "random": "B_l is fixed and random",
+            "adaptive": "B_l is random and follows changes of the readout's weights, never their values; these "
+            "changes have to reach B_l once a batch",
+        }
+        return by_broadcast(
+            transported=self.config.feedback == "symmetric",
+            weights=weights[self.config.feedback],
+            signal="the error of the readout",
+            synaptic=synaptic_traces(self.network, filtered=filtered),
+        )
+
+    def _products(self) -> bool:
+        """Whether the readout leaves out a hidden layer, whose B_l is then a product of weights."""
+        return len(self.network.hidden) > 1 and not self.network.reads_all
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held: its activations and traces."""

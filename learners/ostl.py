@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.plugin import Locality, MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
@@ -114,6 +114,18 @@ class OSTL(Rule):
             full=self.config.traces == "full",
         )
         return whole(self.network, activity, steps, learning)
+
+    def locality(self) -> Locality:
+        """See `Rule.locality`: errors come down the layers at the same step, exact traces are mostly of synapses."""
+        from workbench.rules.credits import read_by_readout
+        from workbench.rules.locality import PRESYNAPTIC, in_space, synaptic_traces
+        from workbench.rules.signals import readout_leak
+
+        filters = self.config.readout_filter and readout_leak(self.network) > 0
+        filtered = read_by_readout(self.network) if filters else ()
+        full = self.config.traces == "full"
+        synaptic = synaptic_traces(self.network, filtered=filtered, full=full)
+        return in_space(self.network, synaptic=synaptic, memory=PRESYNAPTIC)
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held: its activations and traces."""

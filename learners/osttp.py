@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from workbench.lazy import lazy_module
-from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.plugin import Locality, MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
@@ -124,6 +124,17 @@ class OSTTP(Rule):
         projected = activity.targets.into(sum(layer.width for layer in self.network.layers[:-1]))
         count = whole(self.network, activity, steps, with_traces(self.network, activity))
         return with_errors(count, projected)
+
+    def locality(self) -> Locality:
+        """See `Rule.locality`: targets are projected to every layer; no error is carried at all."""
+        from workbench.rules.locality import by_broadcast, synaptic_traces
+
+        return by_broadcast(
+            transported=False,
+            weights="B_l is fixed and random",
+            signal="the target",
+            synaptic=synaptic_traces(self.network),
+        )
 
     def live_memory(self) -> MemoryCost:
         """Return the largest chunk of the last step: its activations and traces."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.plugin import Locality, MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
@@ -73,6 +73,13 @@ class OTTT(Rule):
         from workbench.cost.operations import whole, with_leaks
 
         return whole(self.network, activity, steps, with_leaks(self.network, activity))
+
+    def locality(self) -> Locality:
+        """See `Rule.locality`: errors come down the layers at the same step, traces are presynaptic."""
+        from workbench.rules.locality import in_space, leak_traces
+
+        memory = "traces are of presynaptic activity: one number an input (and distinct leak)"
+        return in_space(self.network, synaptic=leak_traces(self.network), memory=memory)
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held: its activations and traces."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from workbench.lazy import lazy_module
-from workbench.plugin import MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
+from workbench.plugin import Locality, MemoryCost, PluginConfig, Rule, RuleContext, SequenceBatch, StepResult
 from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
@@ -122,6 +122,14 @@ class SLTT(Rule):
 
         chosen = min(self.config.steps or steps, steps) / steps
         return whole(self.network, activity, steps, without_traces(self.network, activity) * chosen)
+
+    def locality(self) -> Locality:
+        """See `Rule.locality`: errors come down the layers at the same step, and there are no traces."""
+        from workbench.rules.locality import in_space
+
+        return in_space(
+            self.network, synaptic=None, memory="delta_t meets the activity of the same step: no traces"
+        )
 
     def live_memory(self) -> MemoryCost:
         """Return what the largest chunk of the last step held."""
