@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,16 +157,10 @@ def _jobs(grids: Sequence[Grid]) -> list[list[Job]]:
 
 def _named(jobs: Sequence[list[Job]], grids: Sequence[Grid], folder: Path) -> list[Job]:
     """Return the jobs of the grids, each once, under the names that the study in the folder has for them."""
-    from workbench.sweep.folder import StudyFolder
-    from workbench.sweep.jobs import named_as_in
+    from workbench.sweep.naming import named_in_study
 
-    study, ours = StudyFolder(folder), list(chain.from_iterable(jobs))
-    earlier: list[Job] = []
-    for grid in study.grids() if study.study_file.is_file() else ():
-        # A plug-in of an earlier grid may be gone since.
-        with suppress(ConfigurationError):
-            earlier += jobs[grids.index(grid)] if grid in grids else _jobs([grid])[0]
-    return list({job.name: job for job in named_as_in(ours, [*earlier, *ours])}.values())
+    named = chain.from_iterable(named_in_study(jobs, grids, folder))
+    return list({job.name: job for job in named}.values())
 
 
 def _observers(jobs: Sequence[Job], silent: bool) -> list[Any]:
