@@ -21,6 +21,9 @@ What learning cost beyond bytes (null where it is not known, absent before it wa
     energy         table, forward, learning, total: joules of a training sample, null if the table does not price what
                    they take; left_out: all that it does not price
     memory_by_steps  steps, total: bytes of the rule's formula at batch 1
+    memory_at_batch_1  bytes by category of learning from one sequence at a time, modifiers included; total
+    locality       weight_transport, future, other_layers, per_synapse_memory: what the rule needs beyond a synapse's
+                   two ends; why, by name
 """
 
 from __future__ import annotations

@@ -22,12 +22,13 @@ TRIED = 32
 """Training sequences on which an untrained network is tried."""
 LENGTHS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 """Steps at which the memory formula is evaluated."""
+KEYS = ("operations", "writes", "energy", "memory_by_steps", "memory_at_batch_1", "locality")
 
 
 def learning_costs(
     experiment: Experiment, work: TrainingWork, spike_rates: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
-    """Return `operations`, `writes`, `energy` and `memory_by_steps`, each None as far as it is not known.
+    """Return what `KEYS` name, each None as far as it is not known.
 
     spike_rates: mean output of each hidden layer, by evaluation. All means are over the training samples shown. Should
     a plug-in's formula or a table of one's own fail at the end of a long run, `costs_error` says so in their place.
@@ -35,7 +36,7 @@ def learning_costs(
     try:
         return _learning_costs(experiment, work, spike_rates)
     except Exception as error:
-        known = dict.fromkeys(("operations", "writes", "energy", "memory_by_steps"))
+        known = dict.fromkeys(KEYS)
         return {**known, "costs_error": f"{type(error).__name__}: {error}"}
 
 
@@ -49,6 +50,8 @@ def _learning_costs(
         "writes": writes,
         "energy": None,
         "memory_by_steps": memory_by_steps(experiment.rule),
+        "memory_at_batch_1": memory_at_batch_1(experiment),
+        "locality": locality(experiment.rule),
     }
     data = data_activity(experiment.stream)
     if writes is None or data is None:
@@ -159,3 +162,18 @@ def optimiser_macs(config: LearnerConfig) -> int:
 def memory_by_steps(rule: Rule) -> dict[str, list[int]]:
     """Return the rule's memory formula, bytes in all, at batch 1 and several sequence lengths."""
     return {"steps": list(LENGTHS), "total": [rule.memory(steps, 1).total for steps in LENGTHS]}
+
+
+def memory_at_batch_1(experiment: Experiment) -> dict[str, int]:
+    """Return bytes by category that learning from one sequence at a time needs, modifiers at the end included."""
+    cost = experiment.rule.memory(experiment.stream.steps, 1)
+    parameters = cost.parameters
+    for modifier in experiment.modifiers:
+        cost += modifier.memory(experiment.sample_bytes, parameters, len(experiment.stream.tasks))
+    return {**cost.by_category(), "total": cost.total}
+
+
+def locality(rule: Rule) -> dict[str, Any] | None:
+    """Return what the rule needs beyond a synapse's two ends, and why, as plain data; None if it does not say."""
+    found = rule.locality()
+    return None if found is None else {**found.needs(), "why": dict(found.why)}

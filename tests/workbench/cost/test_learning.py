@@ -13,10 +13,17 @@ from learners.replay import Replay
 from workbench.config import resolve
 from workbench.cost.activity import data_activity, mean_activity
 from workbench.cost.counts import Signals
-from workbench.cost.learning import LENGTHS, learning_costs, memory_by_steps, optimiser_macs
+from workbench.cost.learning import (
+    LENGTHS,
+    learning_costs,
+    locality,
+    memory_at_batch_1,
+    memory_by_steps,
+    optimiser_macs,
+)
 from workbench.cost.writes import TrainingWork
 from workbench.experiment import build_experiment, plan_experiment, run_experiment
-from workbench.plugin import LearnerConfig
+from workbench.plugin import LearnerConfig, Rule, RuleContext
 from workbench.tasks import DatasetInfo, SequencePool, Task, TaskStream
 
 SMALL = (
@@ -238,3 +245,25 @@ def test_a_formula_that_fails_costs_no_results():
     found = learning_costs(experiment, TrainingWork(), [])
     assert found["operations"] is None
     assert found["costs_error"] == "RuntimeError: no such length"
+
+
+def set_up(*overrides):
+    made = build_experiment(settings(*overrides))
+    made.rule.setup(made.network, RuleContext(made.streams, made.stream.classes, update=lambda: None))
+    return made
+
+
+def test_memory_of_one_sequence_at_a_time_with_a_store():
+    made = set_up("learner=osttp+replay", "learner.replay.size=7")
+    found, alone = memory_at_batch_1(made), made.rule.memory(made.stream.steps, 1)
+    stored = made.modifiers[0].memory(made.sample_bytes, alone.parameters, len(made.stream.tasks))
+    assert found["replay"] == stored.replay > 0
+    assert found["total"] == alone.total + stored.total == sum(found.values()) - found["total"]
+
+
+def test_locality_is_the_rules_own_as_plain_data():
+    made = set_up("learner=bptt")
+    found = locality(made.rule)
+    assert found["future"] is True
+    assert found["why"] == dict(made.rule.locality().why)
+    assert locality(Rule(made.rule.config)) is None
