@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from workbench.plugin import PluginConfig
-
 
 
 class CrossbarConfig(PluginConfig):
@@ -28,27 +27,65 @@ class CrossbarConfig(PluginConfig):
     wearout: bool = Field(False, description="devices that were written too often no longer change")
     endurance: float = Field(1e9, gt=0, description="writes that a device endures (median)")
     endurance_spread: float = Field(
-        0.0, ge=0, description="device-to-device spread of endurance: standard deviation of its natural logarithm"
+        0.0,
+        ge=0,
+        description="device-to-device spread of endurance: standard deviation of its natural logarithm",
     )
 
-    rows: int = Field(256, ge=1, description="inputs of a tile; a wider matrix is split, its sums added digitally")
+    rows: int = Field(
+        256, ge=1, description="inputs of a tile; a wider matrix is split, its sums added digitally"
+    )
     columns: int = Field(256, ge=1, description="outputs of a tile")
     dac_bits: int = Field(
-        0, ge=0, le=24, description="resolution of the input drivers, bits; 0: exact. Spikes take one bit, exactly"
+        0,
+        ge=0,
+        le=24,
+        description="resolution of the input drivers, bits (2 or more), 0: exact; spikes pass any driver exactly",
     )
-    adc_bits: int = Field(0, ge=0, le=24, description="resolution of the output converters, bits; 0: exact")
+    adc_bits: int = Field(
+        0,
+        ge=0,
+        le=24,
+        description="resolution of the output converters, bits (2 or more); 0: exact, no range",
+    )
     adc_range: float = Field(
-        10.0, gt=0, description="largest output of a tile, in full-scale inputs times the largest weight"
+        10.0,
+        gt=0,
+        description="largest output of a tile that is told apart, in full-scale inputs at the largest weight",
+    )
+    adc_range_rule: Literal["fixed", "max"] = Field(
+        "fixed",
+        description="range of the output converters: `adc_range`, or the largest output a tile can have",
     )
     output_noise: float = Field(
-        0.0, ge=0, description="noise of each output at each read, standard deviation in units of the largest weight"
+        0.0,
+        ge=0,
+        description="noise of each output of a tile at each read: standard deviation, in full-scale inputs at the "
+        "largest weight",
     )
-    noise_management: bool = Field(True, description="analogue inputs are divided by their largest number first")
+    noise_management: bool = Field(
+        True,
+        description="the inputs of a read are divided by their largest magnitude, which spikes have at 1",
+    )
     bound_management: bool = Field(
-        False, description="a read that clips at `adc_range` is repeated with half the input"
+        False, description="a read that clips at the converters' range is repeated with half the input"
     )
     ir_drop: Literal["none", "quick", "detailed"] = Field(
-        "none", description="voltage lost along the wires: none, a closed form, or the resistor network solved"
+        "none",
+        description="voltage lost along the wires: none, a closed form, or the resistor network solved exactly, "
+        "anew after every update (seconds for a large matrix)",
     )
-    wire_ohm: float = Field(0.35, ge=0, description="resistance of a wire from cell to cell, ohm")
-    read_volt: float = Field(0.2, gt=0, description="voltage of an input at full scale, volt")
+    wire_ohm: float = Field(
+        0.35, ge=0, description="resistance of a wire from cell to cell, ohm; for ir_drop"
+    )
+    g_max_siemens: float = Field(
+        5e-6, gt=0, description="conductance that holds the largest weight, siemens; for ir_drop"
+    )
+    read_volt: float = Field(0.2, gt=0, description="voltage of an input at full scale, volt; for energies")
+
+    @field_validator("dac_bits", "adc_bits")
+    @classmethod
+    def _has_levels(cls, bits: int) -> int:
+        if bits == 1:
+            raise ValueError("one bit has no level besides zero: 0 for an exact converter, or 2 and more")
+        return bits

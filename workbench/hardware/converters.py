@@ -1,0 +1,71 @@
+"""Converters at the edge of a tile, and how their range is used: quantisers, noise and bound management.
+
+A converter of b bits has 2^b - 1 levels, -top..top with top = 2^(b - 1) - 1, evenly spaced over its range -r..r: 7, 8
+and 9 bits resolve 1/126, 1/254 and 1/510 of it (the presets of IBM's aihwkit, `simulator/presets/utils.py`). Halves are
+rounded to even. Full scale, its negative and zero are levels, so that spikes pass a driver of any resolution exactly.
+
+    noise management    the inputs of a read are divided by their largest magnitude, its outputs multiplied by it
+    bound management    a read that clips is repeated with half the input, up to `LARGEST_FACTOR` times less, while the
+                        input's resolution does not become coarser than `COARSEST` of its range
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LARGEST_FACTOR = 1000.0
+COARSEST = 0.25
+
+
+def top_level(bits: int) -> int:
+    """Return the highest level of a converter, 0 for an exact one.
+
+    >>> [top_level(bits) for bits in (0, 2, 7, 8, 9)]
+    [0, 1, 63, 127, 255]
+    """
+    return 2 ** (bits - 1) - 1 if bits else 0
+
+
+def resolution(bits: int) -> float:
+    """Return the distance of two levels as a share of the range -r..r; 0 for an exact converter.
+
+    >>> 1 / resolution(7)
+    126.0
+    """
+    return 1.0 / (2 * top_level(bits)) if bits else 0.0
+
+
+def quantised(values: Tensor, bits: int, bound: Tensor | float) -> Tensor:
+    """Return the nearest levels of a converter with range -bound..bound; values beyond it are clipped."""
+    top = top_level(bits)
+    if not top:
+        return values
+    step = bound / top
+    return torch.round(values / step).clamp(-top, top) * step
+
+
+def full_scale(peaks: Tensor) -> Tensor:
+    """Return what noise management divides each read by, `[R]`: the largest magnitude, 1 for a silent input.
+
+    The largest magnitude of spikes is 1: they pass as they are.
+    """
+    return torch.where(peaks > 0, peaks, torch.ones_like(peaks))
+
+
+def factors(dac_bits: int) -> list[float]:
+    """Return by what bound management divides the inputs, one after the other.
+
+    >>> factors(7)
+    [2.0, 4.0, 8.0, 16.0]
+    >>> len(factors(0))
+    9
+    """
+    most = LARGEST_FACTOR
+    if dac_bits:
+        most = min(most, COARSEST / resolution(dac_bits))
+    found, factor = [], 2.0
+    while factor <= most:
+        found.append(factor)
+        factor *= 2.0
+    return found
