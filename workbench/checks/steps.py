@@ -161,7 +161,7 @@ def every_backbone(subject: Subject) -> str:
         except PluginError:
             continue  # ContractError or ambiguous: not this learner's fault.
         assert issubclass(plugin, Backbone)
-        for label, network in _variants(name, plugin):
+        for label, network in variants(name, plugin):
             try:
                 _expect_learning(Bench(subject, network=network), small_batch())
             except ContractError as broken:
@@ -172,7 +172,7 @@ def every_backbone(subject: Subject) -> str:
     return ", ".join(tried) or "none is registered"
 
 
-def _variants(name: str, plugin: type[Backbone]) -> list[tuple[str, Network]]:
+def variants(name: str, plugin: type[Backbone]) -> list[tuple[str, Network]]:
     """Return small networks of a backbone: with and without recurrence, one layer and two, as far as it has these."""
     known = plugin.Config.model_fields
     wanted: list[dict[str, object]] = [{"hidden": (8,)}, {"hidden": (8, 6)}]

@@ -14,8 +14,9 @@ from torch import Tensor
 from workbench.backbones.lif import LIFBackbone, LIFConfig
 from workbench.backbones.network import Network
 from workbench.config import split_learner
+from workbench.hardware.chip import Chip
 from workbench.optimisers import build_optimiser
-from workbench.plugin import Modifier, Rule, RuleContext, SequenceBatch
+from workbench.plugin import Hardware, Modifier, Rule, RuleContext, SequenceBatch
 from workbench.randomness import RandomStreams
 from workbench.registry import Registry
 from workbench.tasks import DatasetInfo, SequencePool, Task, TaskStream
@@ -43,6 +44,8 @@ class Subject:
     modifier_names: tuple[str, ...]
     modifier_classes: tuple[type[Modifier], ...]
     registry: Registry
+    hardware: type[Hardware] | None = None
+    """Devices that hold the weights, with default settings; None: ideal hardware."""
 
     @staticmethod
     def find(name: str, registry: Registry) -> Subject:
@@ -61,6 +64,12 @@ class Subject:
     def rule(self) -> Rule:
         """Return a new rule with default settings, not yet bound to a network."""
         return self.rule_class(self.rule_class.Config())
+
+    def attached(self, network: Network, streams: RandomStreams) -> Chip | None:
+        """Put a network on the devices, if there are any."""
+        return (
+            None if self.hardware is None else self.hardware(self.hardware.Config()).attach(network, streams)
+        )
 
     def modifiers(self) -> list[Modifier]:
         """Return new modifiers with default settings."""
@@ -87,6 +96,7 @@ class Bench:
 
     def __init__(self, subject: Subject, seed: int = 0, network: Network | None = None) -> None:
         self.network = network if network is not None else small_network()
+        self.chip = subject.attached(self.network, RandomStreams(seed))
         self.rule = subject.rule()
         self.modifiers = subject.modifiers()
         self.rule.setup(self.network, RuleContext(RandomStreams(seed), self.network.classes, self._apply))
@@ -103,6 +113,8 @@ class Bench:
         self.optimiser.zero_grad()
         for modifier in self.modifiers:
             modifier.before_batch(self.rule, batch)
+        if self.chip is not None:
+            self.chip.before_batch(batch.size)
         result = self.rule.train_step(batch)
         if any(parameter.grad is not None for parameter in self.network.parameters()):
             self._apply()
@@ -128,6 +140,8 @@ class Bench:
             if gradient is not None:
                 self.gradients[name] = self.gradients.get(name, 0.0) + gradient
         self.optimiser.step()
+        if self.chip is not None:
+            self.chip.update()
         for modifier in self.modifiers:
             modifier.after_update(self.rule, self.batch)
         self.optimiser.zero_grad()

@@ -57,7 +57,9 @@ def experiment_of(subject: Subject, seed: int = 0, steps: int = STEPS, *, empty:
         device="cpu",
     )
     network = small_network(seed, stream.channels, stream.classes)
-    return Experiment(config, stream, network, rule, modifiers, RandomStreams(seed), torch.device("cpu"))
+    streams = RandomStreams(seed)
+    chip = subject.attached(network, streams)
+    return Experiment(config, stream, network, rule, modifiers, streams, torch.device("cpu"), chip)
 
 
 def run(
@@ -160,8 +162,8 @@ def resume(subject: Subject) -> str:
             names = differing(_tensors(out), _tensors(whole))
             expect(
                 not names and results["R"] == expected["R"],
-                f"a run interrupted {place} must resume bit for bit: state_dict() of rule and modifiers must hold all "
-                f"that later steps depend on; {', '.join(names) or 'accuracies'} differ",
+                f"a run interrupted {place} must resume bit for bit: state_dict() of rule, modifiers and devices must "
+                f"hold all that later steps depend on; {', '.join(names) or 'accuracies'} differ",
             )
     return ", ".join(points)
 
@@ -190,4 +192,4 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     }
     for number, state in enumerate(checkpoint.modifiers):
         found |= {f"modifier {number} {name}": value for name, value in state.items()}
-    return found
+    return found | {f"device state {name}": value for name, value in checkpoint.chip.items()}

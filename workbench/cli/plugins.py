@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workbench.cli.output import table
+
+if TYPE_CHECKING:
+    from workbench.checks import CheckResult
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SECTIONS = ("train", "track", "diagnose", "stream", "cost", "general")
@@ -81,12 +85,6 @@ def show_plugin(
         typer.echo(f"\n{note}")
 
 
-@check_app.callback()
-def _check() -> None:
-    # A callback of its own keeps `learner` a sub-command although it is the only one.
-    pass
-
-
 @check_app.command("learner")
 def check_learner_command(
     name: Annotated[str, typer.Argument(help="Learner, as in `workbench list learner`.", show_default=False)],
@@ -94,7 +92,22 @@ def check_learner_command(
     """Hold a learner to its contract; exit 1 if it breaks it."""
     from workbench.checks import check_learner
 
-    results = check_learner(name)
+    _show_results(check_learner(name))
+
+
+@check_app.command("hardware")
+def check_hardware_command(
+    name: Annotated[
+        str, typer.Argument(help="Hardware, as in `workbench list hardware`.", show_default=False)
+    ],
+) -> None:
+    """Hold hardware to its contract, under every rule and backbone; exit 1 if it breaks it."""
+    from workbench.checks import check_hardware
+
+    _show_results(check_hardware(name))
+
+
+def _show_results(results: Sequence[CheckResult]) -> None:
     rows = [("ok" if result.passed else "FAILED", result.name, result.detail) for result in results]
     typer.echo(table(("result", "check", "detail"), rows))
     if not all(result.passed for result in results):

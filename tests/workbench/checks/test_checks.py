@@ -1,30 +1,38 @@
 """The conformance checks pass what keeps the contract and fail what breaks it, each for its own reason."""
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import pytest
 
-from workbench.checks import CHECKS, check_learner
+from workbench.checks import CHECKS, HARDWARE_CHECKS, check_hardware, check_learner
 from workbench.errors import PluginError
 from workbench.plugin import GROUPS
 from workbench.registry import Registration, Registry
 
+HARDWARE = ("plain", "forgetful", "shaky", "unready")
 LEARNERS = ("sound", "careless", "moody", "exploding", "undecided", "counting", "saving")
+
+
+def registered(kind, names, module):
+    """Return what is installed, and what was made for these tests."""
+    made = [
+        Registration(
+            kind, EntryPoint(name, f"fixtures.{module}:{name.title()}", GROUPS[kind]), "fixtures", "1.0"
+        )
+        for name in names
+    ]
+    return Registry((*Registry.discover().registrations, *made))
 
 
 @pytest.fixture(scope="module")
 def registry():
-    """Return what is installed, and the learners made for these tests."""
-    made = [
-        Registration(
-            "learner",
-            EntryPoint(name, f"fixtures.broken_learners:{name.title()}", GROUPS["learner"]),
-            "fixtures",
-            "1.0",
-        )
-        for name in LEARNERS
-    ]
-    return Registry((*Registry.discover().registrations, *made))
+    return registered("learner", LEARNERS, "broken_learners")
+
+
+@pytest.fixture(scope="module")
+def devices():
+    return registered("hardware", HARDWARE, "broken_hardware")
 
 
 def failures(name, registry):
@@ -79,3 +87,44 @@ def test_a_modifier_that_does_not_save_its_state_is_found(registry):
 def test_an_unknown_learner_is_told(registry):
     with pytest.raises(PluginError, match="unknown learner 'osttpp'"):
         check_learner("osttpp", registry)
+
+
+@pytest.mark.parametrize("name", ["ideal", "plain"])
+def test_hardware_that_keeps_the_contract_passes(name, devices):
+    results = check_hardware(name, devices)
+    assert [result.name for result in results] == list(HARDWARE_CHECKS)
+    assert {result.name: result.detail for result in results if not result.passed} == {}
+    assert "osttp" in next(result.detail for result in results if result.name == "rules")
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("forgetful", {"resume": "devices must hold"}),
+        (
+            "shaky",
+            {
+                "settings": "untold",
+            },
+        ),
+        ("unready", {"rules": "no devices in stock", "backbones": "no devices in stock"}),
+    ],
+)
+def test_hardware_that_breaks_the_contract_is_told(name, broken, devices):
+    found = {result.name: result.detail for result in check_hardware(name, devices) if not result.passed}
+    assert broken.keys() <= found.keys()
+    for check, part in broken.items():
+        assert part in found[check]
+
+
+def test_hardware_that_draws_from_a_global_generator_is_told(devices):
+    from fixtures.broken_hardware import Shaky
+
+    from workbench.checks import devices as device_checks
+    from workbench.checks.subject import ContractError, Subject
+
+    subject = replace(Subject.find(device_checks.LEARNER, devices), hardware=Shaky)
+    with pytest.raises(ContractError, match="global generator of torch"):
+        device_checks.every_rule(subject)
+    with pytest.raises(ContractError, match="reading twice"):
+        device_checks.parameters_show_what_is_read(subject)
