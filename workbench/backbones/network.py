@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from workbench.neurons import lif_stack
-from workbench.neurons.cell import Cell
+from workbench.neurons.cell import Cell, Parameters
 from workbench.neurons.leaky import LeakyIntegrator
 from workbench.neurons.lif import LIF
 from workbench.neurons.lif_layer import Units
 from workbench.neurons.lif_stack import Readout
 from workbench.neurons.native import fast_kernels_apply
-from workbench.neurons.presynaptic import FEWEST, Presynaptic
+from workbench.neurons.presynaptic import FEWEST, Presynaptic, Reader, presynaptic, product
+from workbench.neurons.presynaptic import currents as plain_currents
 from workbench.neurons.trajectory import Trajectory
 
 
@@ -44,6 +45,8 @@ class Layer(nn.Module):
 
     Raises ValueError for a recurrent synapse between units without memory, or with several currents or outputs.
     `listeners` are called with the layer and its `Activity` after every stretch of steps, in training and evaluation.
+    `periphery` and `recurrent_periphery`, if there, say how hardware reads the two synapses; gradients are those of
+    plain products with the same weights.
     """
 
     def __init__(self, inputs: int, units: int, cell: Cell, *, recurrent: bool, bias: bool) -> None:
@@ -56,6 +59,8 @@ class Layer(nn.Module):
         self.synapse = _empty_linear(inputs, cell.current_size * units, bias=bias)
         self.recurrent = _empty_linear(units, units, bias=False) if recurrent else None
         self.listeners: list[Callable[[Layer, Activity], None]] = []
+        self.periphery: Reader | None = None
+        self.recurrent_periphery: Reader | None = None
 
     @property
     def width(self) -> int:
@@ -117,26 +122,71 @@ class Layer(nn.Module):
             weights = (self.synapse.weight, self.synapse.bias)
             last, outputs = self.cell.scan_layer(parameters, state, inputs, *weights, recurrent)
         else:
-            last, outputs = self.cell.scan(parameters, state, self.currents(inputs), recurrent)
+            currents = self.currents(inputs)
+            if self.recurrent_periphery is not None:
+                currents = currents + self._recurrent_disturbance(parameters, state, currents)
+            last, outputs = self.cell.scan(parameters, state, currents, recurrent)
         if self.listeners:
             self._tell(inputs, state, outputs)
         return last, outputs
 
     def currents(self, inputs: Tensor) -> Tensor:
-        """Return the synapse's currents `[T, B, N]`; computed once if `inputs` is one step seen T times (stride 0)."""
-        weight = self.synapse.weight
+        """Return the synapse's currents `[T, B, N]`, as hardware reads them if it does.
+
+        The product is computed once if `inputs` is one step seen T times (stride 0); hardware reads T times.
+        """
+        weight, still = self.synapse.weight, len(inputs) > 1 and inputs.stride(0) == 0
+        if self.periphery is not None and self._is_bare and not still:
+            return product(inputs, weight, self.synapse.bias, self.periphery)
         # A synapse of another kind may draw noise at every step.
-        if len(inputs) > 1 and inputs.stride(0) == 0 and type(self.synapse) is nn.Linear:
+        if still and type(self.synapse) is nn.Linear:
             once: Tensor = self.synapse(inputs[0].to(weight.dtype))
-            return once.expand(len(inputs), -1, -1)
-        currents: Tensor = self.synapse(inputs.to(weight.dtype))
-        return currents
+            currents = once.expand(len(inputs), -1, -1)
+        else:
+            currents = self.synapse(inputs.to(weight.dtype))
+        if self.periphery is None:
+            return currents
+        source = presynaptic(inputs[:1] if still else inputs, weight)
+        read = self.periphery(source, weight, None, len(inputs) if still else 1)
+        return currents + (read - plain_currents(source, weight, None))
+
+    def _currents_of(self, source: Presynaptic) -> Tensor:
+        """As `currents`, of what was counted already."""
+        activity = source.activity
+        still = activity is not None and len(activity) > 1 and activity.stride(0) == 0
+        if self.periphery is None or still or not self._is_bare:
+            return self.currents(source.numbers())
+        return self.periphery(source, self.synapse.weight, self.synapse.bias)
+
+    @torch.no_grad()
+    def _recurrent_disturbance(self, parameters: Parameters, state: Tensor, currents: Tensor) -> Tensor:
+        """Return by how much the recurrent synapse's currents `[T, B, N]` are other than its plain product.
+
+        That depends on the outputs, so the steps are taken one by one; with the arithmetic that the cell then repeats
+        for all of them at once, so that it comes to the same outputs to the last bit.
+        """
+        read, weight = self.recurrent_periphery, self.recurrent_weight()
+        assert read is not None
+        assert weight is not None
+        before = self.cell.output(parameters, state)
+        added = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        for current, here in zip(currents.unbind(0), added.unbind(0), strict=True):
+            source = presynaptic(before[None], weight)
+            torch.sub(read(source, weight, None)[0], before @ weight.T, out=here)
+            state, outputs = self.cell.scan(parameters, state, (current + here)[None], weight)
+            before = outputs[0]
+        return added
+
+    @property
+    def _is_bare(self) -> bool:
+        """Whether the synapse is weights and bias: no other module, no hook on it."""
+        hooked = self.synapse._forward_hooks or self.synapse._forward_pre_hooks
+        return type(self.synapse) is nn.Linear and not hooked
 
     @property
     def reads_plainly(self) -> bool:
-        """Whether the synapse is weights and bias and nothing else: no other module, no hook on it."""
-        hooked = self.synapse._forward_hooks or self.synapse._forward_pre_hooks
-        return type(self.synapse) is nn.Linear and not hooked
+        """Whether the synapses are weights and bias and nothing else: no other module, no hook, no hardware."""
+        return self._is_bare and self.periphery is None and self.recurrent_periphery is None
 
     def is_plain(self, inputs: Tensor) -> bool:
         """Tell whether a synapse that is nothing but weights reads `inputs`, and nobody listens or has hooks here."""
@@ -159,7 +209,10 @@ class Layer(nn.Module):
             weights = (self.synapse.weight, self.synapse.bias)
             trajectory = self.cell.run_layer(parameters, state, source, *weights, recurrent)
         else:
-            trajectory = self.cell.run(parameters, state, self.currents(source.numbers()), recurrent)
+            currents = self._currents_of(source)
+            if self.recurrent_periphery is not None:
+                currents = currents + self._recurrent_disturbance(parameters, state, currents)
+            trajectory = self.cell.run(parameters, state, currents, recurrent)
         if self.listeners:
             self._tell(source.numbers(), state, trajectory.outputs)
         return trajectory

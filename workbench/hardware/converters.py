@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workbench.neurons.native import fast_kernels_apply, share
+
 LARGEST_FACTOR = 1000.0
 COARSEST = 0.25
 
@@ -69,3 +71,35 @@ def factors(dac_bits: int) -> list[float]:
         found.append(factor)
         factor *= 2.0
     return found
+
+
+def convert(
+    sums: Tensor,
+    noise: Tensor | None,
+    variance: Tensor | None,
+    deviation: Tensor,
+    step: Tensor,
+    top: int,
+    out: Tensor,
+    *,
+    add: bool,
+) -> None:
+    """Write to `out` `[R, N]`, or add to it, what converters make of sums + noise sqrt(deviation^2 + variance).
+
+    sums, noise, variance `[R, N]`; noise is standard normal and overwritten. deviation, step `[R]`: noise of the
+    outputs of each read, and the distance of two levels. top: highest level, 0 for exact converters.
+    """
+    if not fast_kernels_apply(sums):
+        total = sums
+        if noise is not None:
+            spread = deviation[:, None]
+            total = sums + noise * (spread if variance is None else (spread**2 + variance).sqrt())
+        found = quantised(total, top.bit_length() + 1 if top else 0, step[:, None] * top)
+        out.copy_(out + found if add else found)
+        return
+    from workbench.hardware import tile_kernels
+
+    nothing = sums[:0]
+    parts = [sums, nothing if noise is None else noise, nothing if variance is None else variance]
+    arrays = [part.contiguous().numpy() for part in (*parts, deviation, step)]
+    share(tile_kernels.convert, len(sums), sums.numel(), *arrays, float(top), add, out.numpy())

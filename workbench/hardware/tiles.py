@@ -32,8 +32,14 @@ def edges(size: int, most: int) -> list[tuple[int, int]]:
 class Drive(Protocol):
     """What the inputs of one tile carry in R reads: one vector `[rows]` each."""
 
-    binary: bool
-    """Whether all inputs are known to be 0 or 1."""
+    @property
+    def binary(self) -> bool:
+        """Whether all inputs are known to be 0 or 1."""
+        ...
+
+    def __len__(self) -> int:
+        """Return R."""
+        ...
 
     def peaks(self) -> Tensor:
         """Return the largest magnitude of each vector, `[R]`."""
@@ -71,6 +77,10 @@ class Rows:
     first: int
     binary: bool = False
 
+    def __len__(self) -> int:
+        """See `Drive`."""
+        return len(self.values)
+
     def peaks(self) -> Tensor:
         """See `Drive.peaks`."""
         return self.values.abs().amax(1)
@@ -106,6 +116,10 @@ class Spikes:
     def binary(self) -> bool:
         """Whether every event is a one."""
         return self.events.values.size == 0
+
+    def __len__(self) -> int:
+        """See `Drive`."""
+        return len(self.begin)
 
     def peaks(self) -> Tensor:
         """See `Drive.peaks`."""

@@ -10,10 +10,10 @@ The tests hold the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -208,9 +208,24 @@ def weight_gradient(source: Presynaptic, gradient: Tensor) -> Tensor:
     return found
 
 
-def product(activity: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return W x + b `[K, B, N]` of activity `[K, B, in]`, differentiable once in all three."""
-    out: Tensor = _Product.apply(activity, weight, bias)
+Read = Callable[[Presynaptic, Tensor, Tensor | None], Tensor]
+"""Returns what a synapse with a weight `[N, in]` and a bias makes of its inputs, `[K, B, N]`, without a graph."""
+
+
+class Reader(Protocol):
+    """How hardware reads a synapse."""
+
+    def __call__(self, source: Presynaptic, weight: Tensor, bias: Tensor | None, repeats: int = 1) -> Tensor:
+        """As `Read`; a source of one step may be read `repeats` times, which then is K."""
+        ...
+
+
+def product(activity: Tensor, weight: Tensor, bias: Tensor | None, read: Read = currents) -> Tensor:
+    """Return W x + b `[K, B, N]` of activity `[K, B, in]`, differentiable once in all three.
+
+    read: how the numbers come about, if not exactly; the gradients are those of W x + b (straight-through).
+    """
+    out: Tensor = _Product.apply(activity, weight, bias, read)
     return out
 
 
@@ -256,9 +271,9 @@ def back_to_activity(
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, activity: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, activity: Tensor, weight: Tensor, bias: Tensor | None, read: Read) -> Tensor:
         source = presynaptic(activity, weight)
-        out = currents(source, weight, bias)
+        out = read(source, weight, bias)
         ctx.biased = bias is not None
         keep(ctx, [source.spikes_as_bits() if ctx.needs_input_grad[0] else source], weight)
         return out
@@ -269,4 +284,4 @@ class _Product(torch.autograd.Function):
         (source,), (weight,) = kept(ctx)
         by_activity = back_to_activity(gradient, weight) if ctx.needs_input_grad[0] else None
         by_weight = weight_gradient(source, gradient) if ctx.needs_input_grad[1] else None
-        return by_activity, by_weight, gradient.sum((0, 1)) if ctx.biased else None
+        return by_activity, by_weight, gradient.sum((0, 1)) if ctx.biased else None, None
