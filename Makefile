@@ -25,7 +25,7 @@ run: $(installed)
 	$(VENV)/bin/workbench run scenario=split-shd learner=osttp $(ARGS)
 
 test: $(installed_dev)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n logical --dist worksteal $(ARGS)
 
 lint: $(installed_dev)
 	$(VENV)/bin/ruff check .

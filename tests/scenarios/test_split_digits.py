@@ -64,7 +64,12 @@ def test_latency_is_shorter_for_brighter_pixels() -> None:
     assert encode(np.array([[0.3, 1.0]]), "latency", 1, 0.5, np.random.default_rng(0)).all()
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(b"1,2\n3,4\n"), gzip.compress(b"a,b\n")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not gzip", gzip.compress(b"1,2\n3,4\n"), gzip.compress(b"a,b\n")],
+    # Compressed content tells the time, and a test must be called the same in every process.
+    ids=["empty", "plain", "few columns", "no numbers"],
+)
 def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     path = tmp_path / "digits.csv.gz"
     path.write_bytes(content)
