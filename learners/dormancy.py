@@ -263,9 +263,11 @@ def kept(ratio: float, sensitivity: float, least: float, most: float) -> float:
 
 def slopes(network: Network, inputs: Tensor) -> Iterator[tuple[Layer, Tensor]]:
     """Yield hidden layers and their dy_t/dI_t `[T, B, P N]` for `inputs` `[T, B, in]`: one more forward pass."""
+    from workbench.backbones.network import plainly_read
+
     activity = inputs.to(network.readout.synapse.weight.dtype)
     for layer in hidden_layers(network):
-        with torch.no_grad():
+        with torch.no_grad(), plainly_read(network):
             currents = layer.currents(activity)
             state = layer.initial_state(inputs.shape[1], currents)
             trajectory = layer.cell.run(layer.cell_parameters(), state, currents, layer.recurrent_weight())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workbench.backbones.network import Network
+from workbench.backbones.network import Network, plainly_read
 from workbench.plugin import Rule, SequenceBatch
 from workbench.rules.loss import LossName, sequence_loss
 
@@ -13,8 +13,9 @@ from workbench.rules.loss import LossName, sequence_loss
 def exact_gradients(rule: Rule, batch: SequenceBatch) -> dict[str, Tensor]:
     """Return the gradients of back-propagation through time by parameter name, under the loss that the rule descends.
 
-    That is the loss of every step, unless the rule has a setting `loss` that says otherwise. Leaves `.grad` and the
-    layers' listeners alone.
+    That is the loss of every step, unless the rule has a setting `loss` that says otherwise. On hardware: of the
+    weights as they are read now, without converters, wires and noise of single reads. Leaves `.grad` and the layers'
+    listeners alone.
     """
     network = rule.network
     kind: LossName = getattr(rule.config, "loss", "step")
@@ -23,7 +24,7 @@ def exact_gradients(rule: Rule, batch: SequenceBatch) -> dict[str, Tensor]:
     for layer in network.layers:
         layer.listeners = []
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), plainly_read(network):
             loss = sequence_loss(network(batch.inputs), batch, kind, rule.config.reduction)
             found = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
     finally:

@@ -10,6 +10,7 @@ two) has a synapse `[in -> P N]` and an output of `width` Q N, in blocks as in `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,8 +23,15 @@ from workbench.neurons.lif import LIF
 from workbench.neurons.lif_layer import Units
 from workbench.neurons.lif_stack import Readout
 from workbench.neurons.native import fast_kernels_apply
-from workbench.neurons.presynaptic import FEWEST, Presynaptic, Reader, presynaptic, product
-from workbench.neurons.presynaptic import currents as plain_currents
+from workbench.neurons.presynaptic import (
+    FEWEST,
+    Presynaptic,
+    Reader,
+    carried_back,
+    disturbance,
+    presynaptic,
+    product,
+)
 from workbench.neurons.trajectory import Trajectory
 
 
@@ -45,8 +53,8 @@ class Layer(nn.Module):
 
     Raises ValueError for a recurrent synapse between units without memory, or with several currents or outputs.
     `listeners` are called with the layer and its `Activity` after every stretch of steps, in training and evaluation.
-    `periphery` and `recurrent_periphery`, if there, say how hardware reads the two synapses; gradients are those of
-    plain products with the same weights.
+    `periphery` and `recurrent_periphery`, if there, say how hardware reads the two synapses, forward and, for errors,
+    backward; gradients of weights are those of plain products.
     """
 
     def __init__(self, inputs: int, units: int, cell: Cell, *, recurrent: bool, bias: bool) -> None:
@@ -123,9 +131,12 @@ class Layer(nn.Module):
             last, outputs = self.cell.scan_layer(parameters, state, inputs, *weights, recurrent)
         else:
             currents = self.currents(inputs)
-            if self.recurrent_periphery is not None:
-                currents = currents + self._recurrent_disturbance(parameters, state, currents)
-            last, outputs = self.cell.scan(parameters, state, currents, recurrent)
+            if self.recurrent_periphery is not None and self.recurrent_periphery.reads_back:
+                last, outputs = self._scan_stepwise(parameters, state, currents, self.recurrent_periphery)
+            else:
+                if self.recurrent_periphery is not None:
+                    currents = currents + self._recurrent_disturbance(parameters, state, currents)
+                last, outputs = self.cell.scan(parameters, state, currents, recurrent)
         if self.listeners:
             self._tell(inputs, state, outputs)
         return last, outputs
@@ -146,9 +157,17 @@ class Layer(nn.Module):
             currents = self.synapse(inputs.to(weight.dtype))
         if self.periphery is None:
             return currents
-        source = presynaptic(inputs[:1] if still else inputs, weight)
-        read = self.periphery(source, weight, None, len(inputs) if still else 1)
-        return currents + (read - plain_currents(source, weight, None))
+        seen, repeats = (inputs[:1], len(inputs)) if still else (inputs, 1)
+        return currents + disturbance(seen, weight, self.periphery, repeats)
+
+    @property
+    def carries_back_plainly(self) -> bool:
+        """Whether errors go back through the synapse as a product with its weights."""
+        return self.periphery is None or not self.periphery.reads_back
+
+    def carry_back(self, errors: Tensor) -> Tensor:
+        """Return dE/dx `[K, B, in]` for dE/dI `[K, B, N]` at the synapse, as hardware reads it if it does."""
+        return carried_back(errors, self.synapse.weight, self.periphery)
 
     def _currents_of(self, source: Presynaptic) -> Tensor:
         """As `currents`, of what was counted already."""
@@ -157,6 +176,20 @@ class Layer(nn.Module):
         if self.periphery is None or still or not self._is_bare:
             return self.currents(source.numbers())
         return self.periphery(source, self.synapse.weight, self.synapse.bias)
+
+    def _scan_stepwise(
+        self, parameters: Parameters, state: Tensor, currents: Tensor, reader: Reader
+    ) -> tuple[Tensor, Tensor]:
+        """Scan `[T, B, N]` currents, the recurrent synapse read after each step and, as errors come back, before it."""
+        weight = self.recurrent_weight()
+        assert weight is not None
+        before, found = self.cell.output(parameters, state), []
+        for current in currents.unbind(0):
+            fed_back = product(before[None], weight, None, reader)
+            state, outputs = self.cell.scan(parameters, state, current[None] + fed_back)
+            before = outputs[0]
+            found.append(before)
+        return state, torch.stack(found)
 
     @torch.no_grad()
     def _recurrent_disturbance(self, parameters: Parameters, state: Tensor, currents: Tensor) -> Tensor:
@@ -314,6 +347,22 @@ class Network(nn.Module):
         return Units(
             layer.cell, layer.cell_parameters()["decay"], start, weight, bias, layer.recurrent_weight()
         )
+
+
+@contextmanager
+def plainly_read(network: Network) -> Iterator[None]:
+    """Let synapses be plain products of the weights in this context: for measurements that are no part of training.
+
+    Hardware would draw noise, and training would go on with other noise than without the measurement.
+    """
+    kept = [(layer.periphery, layer.recurrent_periphery) for layer in network.layers]
+    for layer in network.layers:
+        layer.periphery = layer.recurrent_periphery = None
+    try:
+        yield
+    finally:
+        for layer, (periphery, recurrent) in zip(network.layers, kept, strict=True):
+            layer.periphery, layer.recurrent_periphery = periphery, recurrent
 
 
 def _normal(gain: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:

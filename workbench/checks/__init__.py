@@ -45,6 +45,7 @@ HARDWARE_CHECKS: dict[str, Callable[[Subject], str]] = {
     "rules": devices.every_rule,
     "backbones": devices.every_backbone,
     "what is read": devices.parameters_show_what_is_read,
+    "tiles": devices.behind_tiles,
     "two tasks": whole_runs.two_tasks,
     "repetition": whole_runs.repetition,
     "resume": whole_runs.resume,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from workbench.backbones.network import Network
 from workbench.checks.steps import variants
 from workbench.checks.subject import (
     Bench,
@@ -14,11 +15,22 @@ from workbench.checks.subject import (
     global_generators_untouched,
     small_batch,
 )
+from workbench.checks.whole_runs import resume
 from workbench.errors import PluginError
+from workbench.hardware.settings import CrossbarConfig
 from workbench.plugin import Backbone, Rule
 
 LEARNER = "osttp+replay"
 """A local rule and a modifier that has state: what whole runs are made with."""
+TILES = {
+    "rows": 8,
+    "columns": 8,
+    "dac_bits": 7,
+    "adc_bits": 8,
+    "output_noise": 0.04,
+    "ir_drop": "quick",
+}
+"""Tiles that the matrices of the small networks have to be cut for, and what stands between them and the units."""
 
 
 def every_rule(subject: Subject) -> str:
@@ -30,7 +42,9 @@ def every_rule(subject: Subject) -> str:
         except PluginError:
             continue  # Broken or ambiguous: not this hardware's fault.
         if issubclass(rule, Rule):
-            _learn(replace(Subject.find(name, subject.registry), hardware=subject.hardware), f"rule {name}")
+            found = Subject.find(name, subject.registry)
+            settings = subject.hardware_settings
+            _learn(replace(found, hardware=subject.hardware, hardware_settings=settings), f"rule {name}")
             tried.append(name)
     return ", ".join(tried)
 
@@ -46,9 +60,21 @@ def every_backbone(subject: Subject) -> str:
             continue
         assert issubclass(plugin, Backbone)
         for label, network in variants(name, plugin):
-            _learn(plain, f"backbone {label}", Bench(plain, network=network))
+            _learn(plain, f"backbone {label}", network)
             tried.append(label)
     return ", ".join(tried) or "none is registered"
+
+
+def behind_tiles(subject: Subject) -> str:
+    """Rules, backbones and a resumed run get along with tiles, converters, noise of outputs, and wires."""
+    assert subject.hardware is not None
+    if not issubclass(subject.hardware.Config, CrossbarConfig):
+        return "no tiles: settings that do not derive from CrossbarConfig"
+    tiled = replace(subject, hardware_settings=TILES)
+    every_rule(tiled)
+    every_backbone(tiled)
+    resume(tiled)
+    return ", ".join(f"{key}={value}" for key, value in TILES.items())
 
 
 def parameters_show_what_is_read(subject: Subject) -> str:
@@ -78,10 +104,10 @@ def parameters_show_what_is_read(subject: Subject) -> str:
     return f"{len(counts)} arrays, {sum(counts)} writes in one batch"
 
 
-def _learn(subject: Subject, what: str, bench: Bench | None = None) -> None:
+def _learn(subject: Subject, what: str, network: Network | None = None) -> None:
     """Take three steps; raises ContractError, naming `what`, if a weight is not finite after them."""
     try:
-        bench = bench or Bench(subject)
+        bench = Bench(subject, network=network)
         with global_generators_untouched(f"{what}: the hardware"):
             for seed in range(3):
                 bench.learn(small_batch(seed=seed))

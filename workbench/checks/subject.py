@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def expect(condition: bool, text: str) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """A rule and its modifiers, as classes; every check makes its own objects, with default settings."""
+    """A rule and its modifiers, as classes; every check makes its own objects, rule and modifiers with defaults."""
 
     name: str
     rule_name: str
@@ -45,7 +45,9 @@ class Subject:
     modifier_classes: tuple[type[Modifier], ...]
     registry: Registry
     hardware: type[Hardware] | None = None
-    """Devices that hold the weights, with default settings; None: ideal hardware."""
+    """Devices that hold the weights; None: ideal hardware."""
+    hardware_settings: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the devices other than the defaults."""
 
     @staticmethod
     def find(name: str, registry: Registry) -> Subject:
@@ -67,9 +69,10 @@ class Subject:
 
     def attached(self, network: Network, streams: RandomStreams) -> Chip | None:
         """Put a network on the devices, if there are any."""
-        return (
-            None if self.hardware is None else self.hardware(self.hardware.Config()).attach(network, streams)
-        )
+        if self.hardware is None:
+            return None
+        config = self.hardware.Config(**self.hardware_settings)
+        return self.hardware(config).attach(network, streams)
 
     def modifiers(self) -> list[Modifier]:
         """Return new modifiers with default settings."""

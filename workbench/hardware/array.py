@@ -116,6 +116,7 @@ class Wear:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         device = self.writes.device
-        self.writes = state["writes"].to(device)
-        self.stuck = state["stuck"].to(device) if "stuck" in state else None
-        self.limit = state["limit"].to(device) if "limit" in state else None
+        # Copies, since counts change in place and two arrays may be restored from one state.
+        self.writes = state["writes"].to(device, copy=True)
+        self.stuck = state["stuck"].to(device, copy=True) if "stuck" in state else None
+        self.limit = state["limit"].to(device, copy=True) if "limit" in state else None

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from workbench.backbones.network import Network
 from workbench.hardware.array import Array
+from workbench.hardware.periphery import install
 from workbench.hardware.settings import CrossbarConfig
 from workbench.randomness import RandomStreams
 
@@ -50,6 +51,7 @@ class Chip:
         self.generator = streams.torch("hardware/start")
         self.updates = 0
         self.stored: list[Stored] = []
+        self._testing: torch.Generator | None = None
         for name, parameter in matrices(network):
             weights = parameter.detach()
             array = make(weights, streams.torch(f"hardware/devices/{name}"))
@@ -57,7 +59,15 @@ class Chip:
             # What it takes to bring a network onto the chip is no cost of learning.
             array.wear.writes.zero_()
             self.stored.append(Stored(name, parameter, array, weights.clone()))
+        # While the network still holds the initial weights, which the range of a read follows from.
+        # By a function, so that a copy of the network does not copy the chip.
+        arrays = [stored.array for stored in self.stored]
+        install(network, settings, arrays, lambda: self.read_generator())
         self._show(self.stored, self.now)
+
+    def read_generator(self) -> torch.Generator:
+        """Return the generator that single reads draw from now: training's, or that of a test."""
+        return self.generator if self._testing is None else self._testing
 
     def begin(self, name: str) -> None:
         """Draw from the stream `name` from now on, held noise first: each epoch has its own and can be resumed."""
@@ -84,8 +94,8 @@ class Chip:
         """Program the weights that somebody changed since they were last shown."""
         changed = []
         for stored in self.stored:
-            where = stored.parameter != stored.shown
-            if bool(where.any()):
+            if not torch.equal(stored.parameter, stored.shown):
+                where = stored.parameter != stored.shown
                 stored.array.program(stored.parameter, where, self.now, self.generator)
                 changed.append(stored)
         self._show(changed, self.now)
@@ -102,10 +112,12 @@ class Chip:
         The noise of a test comes from the stream `name`, which leaves that of training as it is.
         """
         kept = [(stored, stored.shown.clone()) for stored in self.stored if stored.array.restless]
-        self._redraw(self.streams.torch(f"hardware/{name}"), self.now + self.settings.t_read)
+        self._testing = self.streams.torch(f"hardware/{name}")
+        self._redraw(self._testing, self.now + self.settings.t_read)
         try:
             yield
         finally:
+            self._testing = None
             with torch.no_grad():
                 for stored, shown in kept:
                     stored.shown.copy_(shown)

@@ -11,9 +11,11 @@ rounded to even. Full scale, its negative and zero are levels, so that spikes pa
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.hardware.counter_noise import draw_seed, normal_at, quantiles
 from workbench.neurons.native import fast_kernels_apply, share
 
 LARGEST_FACTOR = 1000.0
@@ -39,12 +41,16 @@ def resolution(bits: int) -> float:
 
 
 def quantised(values: Tensor, bits: int, bound: Tensor | float) -> Tensor:
-    """Return the nearest levels of a converter with range -bound..bound; values beyond it are clipped."""
+    """Return the nearest levels of a converter with range -bound..bound; values beyond it are clipped.
+
+    >>> quantised(torch.tensor([-9.0, -3.0, 0.2, 0.8, 1.3]), 3, 3.0)
+    tensor([-3., -3.,  0.,  1.,  1.])
+    """
     top = top_level(bits)
     if not top:
         return values
-    step = bound / top
-    return torch.round(values / step).clamp(-top, top) * step
+    # In this order the range's ends are levels to the last bit.
+    return torch.round(values / bound * top).clamp(-top, top) / top * bound
 
 
 def full_scale(peaks: Tensor) -> Tensor:
@@ -73,9 +79,23 @@ def factors(dac_bits: int) -> list[float]:
     return found
 
 
+class Noise:
+    """Standard normal numbers for one look at a matrix, each of which is used once."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.seed = draw_seed(generator)
+        self._used = 0
+
+    def take(self, count: int) -> int:
+        """Return the first place (see `counter_noise.py`) of `count` numbers that are nobody else's."""
+        first = self._used
+        self._used += count
+        return first
+
+
 def convert(
     sums: Tensor,
-    noise: Tensor | None,
+    noise: Noise | None,
     variance: Tensor | None,
     deviation: Tensor,
     step: Tensor,
@@ -84,22 +104,25 @@ def convert(
     *,
     add: bool,
 ) -> None:
-    """Write to `out` `[R, N]`, or add to it, what converters make of sums + noise sqrt(deviation^2 + variance).
+    """Write to `out` `[R, N]`, or add to it, what converters make of sums + sqrt(deviation^2 + variance) xi.
 
-    sums, noise, variance `[R, N]`; noise is standard normal and overwritten. deviation, step `[R]`: noise of the
-    outputs of each read, and the distance of two levels. top: highest level, 0 for exact converters.
+    sums, variance `[R, N]`. noise: where xi comes from; None for none. deviation, step `[R]`: noise of the outputs of
+    each read, and the distance of two levels. top: highest level, 0 for exact converters.
     """
+    place = 0 if noise is None else noise.take(sums.numel())
     if not fast_kernels_apply(sums):
         total = sums
         if noise is not None:
-            spread = deviation[:, None]
-            total = sums + noise * (spread if variance is None else (spread**2 + variance).sqrt())
-        found = quantised(total, top.bit_length() + 1 if top else 0, step[:, None] * top)
+            places = torch.arange(place, place + sums.numel(), device=sums.device).view_as(sums)
+            spread = deviation[:, None] if variance is None else (deviation[:, None] ** 2 + variance).sqrt()
+            total = sums + spread * normal_at(noise.seed, places).to(sums.dtype)
+        size = step[:, None]
+        found = torch.round(total / size).clamp(-top, top) * size if top else total
         out.copy_(out + found if add else found)
         return
     from workbench.hardware import tile_kernels
 
-    nothing = sums[:0]
-    parts = [sums, nothing if noise is None else noise, nothing if variance is None else variance]
-    arrays = [part.contiguous().numpy() for part in (*parts, deviation, step)]
-    share(tile_kernels.convert, len(sums), sums.numel(), *arrays, float(top), add, out.numpy())
+    random = (0, 0, np.empty((0, 0))) if noise is None else (noise.seed, place, quantiles())
+    parts = (sums, sums[:0] if variance is None else variance, deviation, step)
+    arrays = [part.contiguous().numpy() for part in parts]
+    share(tile_kernels.convert, len(sums), sums.numel(), *random, *arrays, float(top), add, out.numpy())

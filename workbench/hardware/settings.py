@@ -65,10 +65,16 @@ class CrossbarConfig(PluginConfig):
     )
     noise_management: bool = Field(
         True,
-        description="the inputs of a read are divided by their largest magnitude, which spikes have at 1",
+        description="the inputs of a read are divided by their largest magnitude, which spikes have at 1; errors "
+        "always are",
     )
     bound_management: bool = Field(
         False, description="a read that clips at the converters' range is repeated with half the input"
+    )
+    backward_reads: Literal["tiles", "exact"] = Field(
+        "tiles",
+        description="how errors that a rule carries back through weights meet them: by reads of the transposed tiles, "
+        "with the same converters, noise and wires, or exactly, as weights were last read",
     )
     ir_drop: Literal["none", "quick", "detailed"] = Field(
         "none",

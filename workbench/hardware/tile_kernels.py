@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from workbench.hardware.counter_noise import normal
 from workbench.neurons.kernels import Array, _kernel, add_rows
 
 
@@ -57,40 +58,38 @@ def product(
 
 @_kernel
 def convert(
-    sums: Array, noise: Array, variance: Array, deviation: Array, step: Array, top: float, add: bool,
-    out: Array, first: int, last: int,
+    seed: int, place: int, table: Array, sums: Array, variance: Array, deviation: Array, step: Array, top: float,
+    add: bool, out: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Write to `out`, or add to it, what a converter makes of sums + noise sqrt(deviation^2 + variance).
+    """Write to `out`, or add to it, what a converter makes of sums + sqrt(deviation^2 + variance) xi.
 
-    sums, noise, variance, out `[R, N]`, or `[0, 0]` for no noise and no variance. deviation, step `[R]` of each read.
-    top: highest level of the converter, a whole number; 0 for an exact one.
+    sums, variance, out `[R, N]`; variance is `[0, 0]` for none. deviation, step `[R]` of each read. top: highest level
+    of the converter, a whole number; 0 for an exact one. xi of the first sum is the number at `place`, and so on;
+    table: `counter_noise.quantiles`, `[0, 0]` for no noise.
     """
     one = out.dtype.type(1.0)
     most = out.dtype.type(top)
+    columns = sums.shape[1]
+    drawn = np.zeros(columns, sums.dtype)
     for r in range(first, last):
         here, given = out[r], sums[r]
         if not add:
-            for n in range(here.size):
+            for n in range(columns):
                 here[n] = out.dtype.type(0.0)
-        size = step[r]
-        if noise.size == 0:
-            if top > 0:
-                for n in range(here.size):
-                    here[n] += size * min(max(np.rint(given[n] / size), -most), most)
-            else:
-                for n in range(here.size):
-                    here[n] += given[n]
-        else:
-            drawn, spread = noise[r], deviation[r]
+        size, spread = step[r], deviation[r]
+        if table.size > 0:
+            begin = place + r * columns
+            for n in range(columns):
+                drawn[n] = normal(np.uint64(seed), np.uint64(begin + n), table)
             if variance.size > 0:
                 own = variance[r]
-                for n in range(here.size):
+                for n in range(columns):
                     drawn[n] *= math.sqrt(spread * spread + own[n])
                 spread = one
-            if top > 0:
-                for n in range(here.size):
-                    level = np.rint((given[n] + spread * drawn[n]) / size)
-                    here[n] += size * min(max(level, -most), most)
-            else:
-                for n in range(here.size):
-                    here[n] += given[n] + spread * drawn[n]
+        if top > 0:
+            for n in range(columns):
+                level = np.rint((given[n] + spread * drawn[n]) / size)
+                here[n] += size * min(max(level, -most), most)
+        else:
+            for n in range(columns):
+                here[n] += given[n] + spread * drawn[n]

@@ -10,7 +10,7 @@ The tests hold the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -208,25 +208,51 @@ def weight_gradient(source: Presynaptic, gradient: Tensor) -> Tensor:
     return found
 
 
-Read = Callable[[Presynaptic, Tensor, Tensor | None], Tensor]
-"""Returns what a synapse with a weight `[N, in]` and a bias makes of its inputs, `[K, B, N]`, without a graph."""
-
-
 class Reader(Protocol):
-    """How hardware reads a synapse."""
+    """How hardware reads a synapse, without a graph."""
+
+    @property
+    def reads_back(self) -> bool:
+        """Whether it reads errors backwards too; if not, they meet plain products."""
+        ...
 
     def __call__(self, source: Presynaptic, weight: Tensor, bias: Tensor | None, repeats: int = 1) -> Tensor:
-        """As `Read`; a source of one step may be read `repeats` times, which then is K."""
+        """Return what a synapse with a weight `[N, in]` and a bias makes of its inputs, `[K, B, N]`.
+
+        A source of one step may be read `repeats` times, which then is K.
+        """
+        ...
+
+    def back(self, errors: Tensor, weight: Tensor) -> Tensor:
+        """Return dE/dx `[K, B, in]` for dE/dI `[K, B, N]`."""
         ...
 
 
-def product(activity: Tensor, weight: Tensor, bias: Tensor | None, read: Read = currents) -> Tensor:
+def product(activity: Tensor, weight: Tensor, bias: Tensor | None, reader: Reader | None = None) -> Tensor:
     """Return W x + b `[K, B, N]` of activity `[K, B, in]`, differentiable once in all three.
 
-    read: how the numbers come about, if not exactly; the gradients are those of W x + b (straight-through).
+    reader: how hardware makes these numbers, and dE/dx; the gradients of weight and bias are those of W x + b
+    (straight-through).
     """
-    out: Tensor = _Product.apply(activity, weight, bias, read)
+    out: Tensor = _Product.apply(activity, weight, bias, reader)
     return out
+
+
+def disturbance(activity: Tensor, weight: Tensor, reader: Reader, repeats: int = 1) -> Tensor:
+    """Return by how much `reader`'s W x `[K, B, N]` of activity `[K, B, in]` differs from the product.
+
+    Differentiable in the activity alone: its gradient is what dE/dx differs by. Activity of one step is read `repeats`
+    times.
+    """
+    out: Tensor = _Disturbance.apply(activity, weight, reader, repeats)
+    return out
+
+
+def carried_back(errors: Tensor, weight: Tensor, reader: Reader | None) -> Tensor:
+    """Return dE/dx `[K, B, in]` for dE/dI `[K, B, N]`, as hardware reads it if it does."""
+    if reader is None or not reader.reads_back:
+        return back_to_activity(errors, weight)
+    return reader.back(errors, weight)
 
 
 def keep(ctx: Any, sources: Sequence[Presynaptic], *others: Tensor | None) -> None:
@@ -271,10 +297,12 @@ def back_to_activity(
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, activity: Tensor, weight: Tensor, bias: Tensor | None, read: Read) -> Tensor:
+    def forward(
+        ctx: Any, activity: Tensor, weight: Tensor, bias: Tensor | None, reader: Reader | None
+    ) -> Tensor:
         source = presynaptic(activity, weight)
-        out = read(source, weight, bias)
-        ctx.biased = bias is not None
+        out = currents(source, weight, bias) if reader is None else reader(source, weight, bias)
+        ctx.biased, ctx.reader = bias is not None, reader
         keep(ctx, [source.spikes_as_bits() if ctx.needs_input_grad[0] else source], weight)
         return out
 
@@ -282,6 +310,24 @@ class _Product(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (source,), (weight,) = kept(ctx)
-        by_activity = back_to_activity(gradient, weight) if ctx.needs_input_grad[0] else None
+        by_activity = carried_back(gradient, weight, ctx.reader) if ctx.needs_input_grad[0] else None
         by_weight = weight_gradient(source, gradient) if ctx.needs_input_grad[1] else None
         return by_activity, by_weight, gradient.sum((0, 1)) if ctx.biased else None, None
+
+
+class _Disturbance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, activity: Tensor, weight: Tensor, reader: Reader, repeats: int) -> Tensor:
+        source = presynaptic(activity, weight)
+        ctx.reader, ctx.repeats = reader, repeats
+        ctx.save_for_backward(weight)
+        return reader(source, weight, None, repeats) - currents(source, weight, None)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        if not ctx.needs_input_grad[0] or not ctx.reader.reads_back:
+            return None, None, None, None
+        found = ctx.reader.back(gradient, weight) - back_to_activity(gradient, weight)
+        return found if ctx.repeats == 1 else found.sum(0, keepdim=True), None, None, None

@@ -13,6 +13,8 @@ the exact recursion of OSTL (Bohnstingl et al. 2022, eqs. for eps and e). The di
 `FullCredit` computes the same sum chunk by chunk. With z and y of all units as one vector v, v_t = A_t v_{t-1} +
 D_t x_t; inside a chunk the sum is an adjoint scan, and the trace is carried once per chunk, P = A_K ... A_1 times the
 trace plus sum_t (A_K ... A_{t+1} D_t) x_t, one matrix product. With chunks of one step this is the recursion above.
+
+On hardware H is the recurrent matrix as it was last read: traces are digital, only signals are read through tiles.
 """
 
 from __future__ import annotations

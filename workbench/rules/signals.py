@@ -4,7 +4,7 @@
 
 e_t = dE_t/do_t the error at the readout, V_l the readout's weights on layer l (0 if it does not read it), W_{l+1} the
 synapse into the layer above. The signal of OSTL (Bohnstingl et al. 2022), SLTT (Meng et al. 2023) and OTTT (Xiao et
-al. 2022): back-propagation in space, never in time.
+al. 2022): back-propagation in space, never in time. On hardware the products are reads of the transposed matrices.
 """
 
 from __future__ import annotations
@@ -34,15 +34,38 @@ def spatial_signals(chunk: Chunk) -> list[Signal]:
     layers = chunk.network.layers
     signals: list[Signal] = []
     from_above: Tensor | None = None
-    for index, weight in reversed(list(enumerate(readout_weights(chunk.network)))):
-        direct = None if weight is None else back_to_activity(chunk.error, weight)
+    for index, direct in reversed(list(enumerate(through_readout(chunk.network, chunk.error)))):
         signals.append(Signal(now=from_above, through_readout=direct))
         if index > 0:
             parts = [part for part in (from_above, direct) if part is not None]
             total = parts[0] if len(parts) == 1 else torch.add(*parts)
             currents = chunk.trajectories[index].instantaneous(total)
-            from_above = back_to_activity(currents, layers[index].synapse.weight)
+            from_above = layers[index].carry_back(currents)
     return signals[::-1]
+
+
+def through_readout(network: Network, error: Tensor) -> list[Tensor | None]:
+    """Return V_l^T e `[K, B, N]` of each hidden layer for errors e `[K, B, C]`, None for a layer that is not read."""
+    readout = network.readout
+    if readout.carries_back_plainly:
+        weights = readout_weights(network)
+        return [None if weight is None else back_to_activity(error, weight) for weight in weights]
+    # Hardware reads the whole matrix at once.
+    whole, hidden = readout.carry_back(error), network.layers[:-1]
+    if network.reads_all:
+        return list(torch.split(whole, [layer.width for layer in hidden], dim=-1))
+    return [*[None] * (len(hidden) - 1), whole]
+
+
+def through_all_weights(network: Network, error: Tensor) -> list[Tensor]:
+    """Return errors e `[K, B, C]` carried to each hidden layer, `[K, B, N]`: by the readout, or by all layers above.
+
+    Products of weights alone, without the slopes of units: W_{l+1}^T ... V_L^T e.
+    """
+    found: list[Tensor] = []
+    for index, direct in reversed(list(enumerate(through_readout(network, error)))):
+        found.append(network.layers[index + 1].carry_back(found[-1]) if direct is None else direct)
+    return found[::-1]
 
 
 def readout_leak(network: Network) -> float:

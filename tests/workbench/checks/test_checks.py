@@ -128,3 +128,22 @@ def test_hardware_that_draws_from_a_global_generator_is_told(devices):
         device_checks.every_rule(subject)
     with pytest.raises(ContractError, match="reading twice"):
         device_checks.parameters_show_what_is_read(subject)
+
+
+def test_hardware_that_fails_behind_tiles_is_told(devices):
+    from fixtures.broken_hardware import Plain
+
+    from workbench.checks import devices as device_checks
+    from workbench.checks.subject import ContractError, Subject
+
+    class Unconverted(Plain):
+        """Devices that nobody has ever read through a converter."""
+
+        def attach(self, network, streams):
+            if self.config.adc_bits:
+                raise ValueError("no converters in stock")
+            return super().attach(network, streams)
+
+    subject = replace(Subject.find(device_checks.LEARNER, devices), hardware=Unconverted)
+    with pytest.raises(ContractError, match="no converters in stock"):
+        device_checks.behind_tiles(subject)
