@@ -31,7 +31,7 @@ from workbench.plugin import (
 )
 
 if TYPE_CHECKING:
-    from workbench.cost.counts import MeanActivity, OperationCount
+    from workbench.cost.counts import MeanActivity, OperationCount, Transposed, WordCount
 
 
 class BPTTConfig(LearnerConfig):
@@ -74,6 +74,18 @@ class BPTT(Rule):
         from workbench.cost.operations import through_time, whole
 
         return whole(self.network, activity, steps, through_time(self.network, activity))
+
+    def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount:
+        """See `Rule.words`."""
+        from workbench.cost.words import through_time, whole
+
+        return whole(self.network, activity, steps, through_time(self.network, activity, steps))
+
+    def transposed(self, steps: float, batch: float) -> Transposed:
+        """See `Rule.transposed`."""
+        from workbench.cost.words import down_the_layers
+
+        return down_the_layers(self.network, steps, recurrent=True)
 
     def locality(self) -> Locality:
         """See `Rule.locality`: errors come back through weights, layers and time."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.backbones.network import Layer, Network
-    from workbench.cost.counts import MeanActivity, OperationCount, Operations
+    from workbench.cost.counts import MeanActivity, OperationCount, Operations, Transposed, WordCount, Words
     from workbench.rules.online import Chunk, Signal
 else:
     torch = lazy_module("torch")
@@ -124,7 +124,16 @@ class EProp(Rule):
         """Return L_t = B_l e_t `[K, B, N]` per hidden layer, e_t the readout's error."""
         from workbench.rules.online import Signal
 
+        if self.config.feedback == "symmetric" and not self._carries_plainly():
+            from workbench.rules.signals import through_all_weights
+
+            # Hardware knows no products of matrices: errors pass them one after the other.
+            carried = through_all_weights(self.network, chunk.error)
+            return [Signal(through_readout=errors) for errors in carried]
         return [Signal(through_readout=chunk.error @ matrix.T) for matrix in self.matrices()]
+
+    def _carries_plainly(self) -> bool:
+        return all(layer.carries_back_plainly for layer in self.network.layers[1:])
 
     def matrices(self) -> list[Tensor]:
         """Return B_l `[N, C]` of each hidden layer as it is now."""
@@ -191,8 +200,7 @@ class EProp(Rule):
         filtered = self._filtered() if readout_leak(self.network) > 0 else ()
         learning = with_traces(self.network, activity, filtered=filtered)
         count = whole(self.network, activity, steps, with_errors(learning, self._broadcast()))
-        times = steps if self.config.update == "step" and self.config.feedback == "symmetric" else 1.0
-        return with_errors(count, self._matrix_products() * (times / batch))
+        return with_errors(count, self._matrix_products() * (self._times(steps) / batch))
 
     def _broadcast(self) -> Operations:
         from workbench.cost.counts import Operations
@@ -214,6 +222,51 @@ class EProp(Rule):
                 width for width, direct in zip(self._widths(), read, strict=True) if direct and adapts
             )
         return Operations(mac=products * self.network.classes)
+
+    def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount:
+        """See `Rule.words`. A step: n_l C feedback weights read, C errors sent; B_l itself is made once a batch."""
+        from workbench.cost.counts import WordCount
+        from workbench.cost.words import broadcast, weights_of, whole, with_traces
+        from workbench.rules.signals import readout_leak
+
+        filtered = self._filtered() if readout_leak(self.network) > 0 else ()
+        own = self.config.feedback != "symmetric" or self._products()
+        held = self._broadcast().mac if own else sum(map(weights_of, self.network.layers))
+        errors = broadcast(self._widths(), self.network.classes, held=held)
+        learning = with_traces(self.network, activity, filtered=filtered) + errors
+        count = whole(self.network, activity, steps, learning)
+        return count + WordCount(transported=self._made()) * (self._times(steps) / batch)
+
+    def _made(self) -> Words:
+        """Return the words that making B_l anew moves: a weight for each product, or B_l, V_l and V_l as it was."""
+        from workbench.cost.counts import Words
+
+        products = float(self._matrix_products().mac)
+        if self.config.feedback == "adaptive":
+            return Words(reads=3 * products, writes=2 * products)
+        symmetric = self.config.feedback == "symmetric" and self._products()
+        made = sum(self._widths()[:-1]) * self.network.classes if symmetric else 0
+        return Words(reads=products, writes=made)
+
+    def transposed(self, steps: float, batch: float) -> Transposed:
+        """See `Rule.transposed`. Symmetric: errors pass all weights on the way, instead of products of these."""
+        from workbench.cost.counts import Transposed, Words
+        from workbench.cost.words import down_the_layers
+
+        if self.config.feedback != "symmetric":
+            return Transposed({})
+        reads = down_the_layers(self.network, steps).times
+        if self.network.reads_all:
+            readout = self.network.readout.synapse.weight
+            names = [name for name, p in self.network.named_parameters() if p is readout]
+            reads = {name: times for name, times in reads.items() if name in names}
+        made = self._times(steps) / batch
+        products, feedback = self._broadcast() * steps, Words(reads=self._broadcast().mac * steps)
+        return Transposed(reads, products + self._matrix_products() * made, feedback + self._made() * made)
+
+    def _times(self, steps: float) -> float:
+        """How often B_l is made anew for a batch: with every change of the weights, or once."""
+        return steps if self.config.update == "step" and self.config.feedback == "symmetric" else 1.0
 
     def locality(self) -> Locality:
         """See `Rule.locality`: errors are broadcast; whether through forward weights is up to `feedback`."""

@@ -29,7 +29,7 @@ from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
     from workbench.backbones.network import Network
-    from workbench.cost.counts import MeanActivity, OperationCount
+    from workbench.cost.counts import MeanActivity, OperationCount, Transposed, WordCount
 
 
 class OSTLConfig(OnlineConfig):
@@ -114,6 +114,28 @@ class OSTL(Rule):
             full=self.config.traces == "full",
         )
         return whole(self.network, activity, steps, learning)
+
+    def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount:
+        """See `Rule.words`."""
+        from workbench.cost.words import whole, with_traces
+        from workbench.rules.credits import read_by_readout
+        from workbench.rules.signals import readout_leak
+
+        filters = self.config.readout_filter and readout_leak(self.network) > 0
+        learning = with_traces(
+            self.network,
+            activity,
+            spatial=True,
+            filtered=read_by_readout(self.network) if filters else (),
+            full=self.config.traces == "full",
+        )
+        return whole(self.network, activity, steps, learning)
+
+    def transposed(self, steps: float, batch: float) -> Transposed:
+        """See `Rule.transposed`."""
+        from workbench.cost.words import down_the_layers
+
+        return down_the_layers(self.network, steps)
 
     def locality(self) -> Locality:
         """See `Rule.locality`: errors come down the layers at the same step, exact traces are mostly of synapses."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.backbones.network import Network
-    from workbench.cost.counts import MeanActivity, OperationCount
+    from workbench.cost.counts import MeanActivity, OperationCount, Transposed, WordCount
     from workbench.rules.online import Chunk, Signal
 else:
     torch = lazy_module("torch")
@@ -124,6 +124,29 @@ class OSTTP(Rule):
         projected = activity.targets.into(sum(layer.width for layer in self.network.layers[:-1]))
         count = whole(self.network, activity, steps, with_traces(self.network, activity))
         return with_errors(count, projected)
+
+    def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount:
+        """See `Rule.words`. n_l feedback weights of a target are read, once a sequence; no error is sent.
+
+        The signal that comes of them is stored, n_l numbers, and read at every step.
+        """
+        from workbench.cost.counts import WordCount, Words
+        from workbench.cost.words import broadcast, summed_words, whole, with_traces
+
+        widths = [layer.width for layer in self.network.layers[:-1]]
+        targets = activity.targets.ones + activity.targets.others
+        sent = broadcast(widths, targets, held=sum(widths) * self.network.classes)
+        signal = Words(sum(widths) * steps, sum(widths) * min(targets, steps), sum(widths))
+        # Targets come from outside, as the input does: nobody here writes them.
+        errors = Words(sent.errors.reads, 0.0, self.network.classes)
+        projected = WordCount(transported=sent.transported, errors=summed_words([errors, signal]))
+        return whole(self.network, activity, steps, with_traces(self.network, activity)) + projected
+
+    def transposed(self, steps: float, batch: float) -> Transposed:
+        """See `Rule.transposed`: nothing is read so."""
+        from workbench.cost.counts import Transposed
+
+        return Transposed({})
 
     def locality(self) -> Locality:
         """See `Rule.locality`: targets are projected to every layer; no error is carried at all."""

@@ -24,7 +24,7 @@ from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
     from workbench.backbones.network import Network
-    from workbench.cost.counts import MeanActivity, OperationCount
+    from workbench.cost.counts import MeanActivity, OperationCount, Transposed, WordCount
 
 
 class OTTTConfig(OnlineConfig):
@@ -73,6 +73,18 @@ class OTTT(Rule):
         from workbench.cost.operations import whole, with_leaks
 
         return whole(self.network, activity, steps, with_leaks(self.network, activity))
+
+    def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount:
+        """See `Rule.words`."""
+        from workbench.cost.words import whole, with_leaks
+
+        return whole(self.network, activity, steps, with_leaks(self.network, activity))
+
+    def transposed(self, steps: float, batch: float) -> Transposed:
+        """See `Rule.transposed`."""
+        from workbench.cost.words import down_the_layers
+
+        return down_the_layers(self.network, steps)
 
     def locality(self) -> Locality:
         """See `Rule.locality`: errors come down the layers at the same step, traces are presynaptic."""

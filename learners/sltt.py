@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.backbones.network import Network
-    from workbench.cost.counts import MeanActivity, OperationCount
+    from workbench.cost.counts import MeanActivity, OperationCount, Transposed, WordCount
 else:
     torch = lazy_module("torch")
 
@@ -122,6 +122,19 @@ class SLTT(Rule):
 
         chosen = min(self.config.steps or steps, steps) / steps
         return whole(self.network, activity, steps, without_traces(self.network, activity) * chosen)
+
+    def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount:
+        """See `Rule.words`."""
+        from workbench.cost.words import whole, without_traces
+
+        chosen = min(self.config.steps or steps, steps) / steps
+        return whole(self.network, activity, steps, without_traces(self.network, activity) * chosen)
+
+    def transposed(self, steps: float, batch: float) -> Transposed:
+        """See `Rule.transposed`."""
+        from workbench.cost.words import down_the_layers
+
+        return down_the_layers(self.network, min(self.config.steps or steps, steps))
 
     def locality(self) -> Locality:
         """See `Rule.locality`: errors come down the layers at the same step, and there are no traces."""

@@ -18,7 +18,7 @@ from workbench.errors import ConfigurationError
 from workbench.events import Observer, RunPlan
 from workbench.hardware.chip import Chip
 from workbench.online_stream import online
-from workbench.plugin import MemoryCost, Modifier, Rule, RuleContext
+from workbench.plugin import Hardware, MemoryCost, Modifier, Rule, RuleContext
 from workbench.randomness import RandomStreams
 from workbench.registry import Registry
 from workbench.tasks import ScenarioContext, TaskStream
@@ -37,6 +37,8 @@ class Experiment:
     device: torch.device
     chip: Chip | None = None
     """What the weights are stored in; None: they are exact numbers."""
+    cell_kind: str | None = None
+    """Kind of its memory cells; see `Hardware`."""
 
     @property
     def epochs(self) -> int:
@@ -117,12 +119,13 @@ def build_experiment(
         stream.channels, stream.classes, streams.torch("initialisation")
     )
     network.input_bytes = stream.training_pool.number_bytes
-    hardware = registry.load("hardware", config.hardware.name)(config.hardware.config)
-    chip: Chip | None = hardware.attach(network.to(device), streams)  # type: ignore[attr-defined]
+    hardware: Hardware = registry.load("hardware", config.hardware.name)(config.hardware.config)  # type: ignore[assignment]
+    chip = hardware.attach(network.to(device), streams)
     rule = registry.load("learner", config.learner.rule.name)(config.learner.rule.config)
     modifiers = [registry.load("learner", choice.name)(choice.config) for choice in config.learner.modifiers]
     # Once more: hardware may have put modules of its own in.
-    return Experiment(config, stream, network.to(device), rule, modifiers, streams, device, chip)  # type: ignore[arg-type]
+    network = network.to(device)
+    return Experiment(config, stream, network, rule, modifiers, streams, device, chip, hardware.cell_kind)  # type: ignore[arg-type]
 
 
 def choose_device(name: str) -> torch.device:

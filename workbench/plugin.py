@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from workbench.backbones.network import Network
-    from workbench.cost.counts import MeanActivity, OperationCount
+    from workbench.cost.counts import MeanActivity, OperationCount, Transposed, WordCount
     from workbench.data.catalogue import AnyDataSet
     from workbench.hardware.chip import Chip
     from workbench.randomness import RandomStreams
@@ -42,6 +42,23 @@ class PluginConfig(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, defer_build=True
     )
+
+
+class LazyConfig:
+    """Settings that are made when they are first asked for, which `workbench list` never does.
+
+    A class attribute: `Config = LazyConfig(base, make)` reads as the class that `make` returns, a subclass of `base`.
+    """
+
+    def __init__(self, base: type[PluginConfig], make: Callable[[], type[PluginConfig]]) -> None:
+        self.base = base
+        self._make = make
+        self._made: type[PluginConfig] | None = None
+
+    def __get__(self, instance: object, owner: type) -> type[PluginConfig]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 class Plugin:
@@ -81,6 +98,10 @@ class Backbone(Plugin):
 
 class Hardware(Plugin):
     """What the weights are stored in and how they may change."""
+
+    cell_kind: ClassVar[str | None] = None
+    """Kind of memory cell, which tells what writes it endures: one of `workbench/cost/endurance.yaml`, `sram` or
+    `capacitor`, which do not wear out, or another of which nothing is known. None: no particular kind."""
 
     def attach(self, network: Network, streams: RandomStreams) -> Chip | None:
         """Put the network's weights on devices; the trainer then writes and reads them through the chip.
@@ -262,6 +283,20 @@ class Rule(Plugin):
         """Return the analytic count of operations of learning from one sequence; None, the default, for unknown.
 
         steps: of the sequence. batch: sequences that learn together, which share what is done once a batch.
+        """
+        return None
+
+    def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount | None:
+        """Return the analytic count of words that learning from one sequence moves; None, the default, for unknown.
+
+        Arguments as of `operations`; what writing weights moves is added by the caller.
+        """
+        return None
+
+    def transposed(self, steps: float, batch: float) -> Transposed | None:
+        """Return how errors get through weights in arrays, which read them transposed; None, the default: unknown.
+
+        Of one sequence, arguments as of `operations`. A rule that needs no such reads returns `Transposed({})`.
         """
         return None
 

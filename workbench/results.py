@@ -14,12 +14,19 @@ Its keys are stable (`SCHEMA_VERSION` counts the changes):
 
 What learning cost beyond bytes (null where it is not known, absent before it was measured):
 
-    operations     forward, learning: `mac` and `ac`, means of a training sample; total; parts: by purpose; modifiers:
-                   whether what they do is counted, null without any; activity: shares that are not 0 (docs of
-                   `workbench.cost.operations`)
-    writes         updates, parameters, total writes of weights, per_sample, per_parameter
-    energy         table, forward, learning, total: joules of a training sample, null if the table does not price what
-                   they take; left_out: all that it does not price
+    operations     forward, learning: `mac` and `ac`, means of a training sample; total; parts: by purpose; words: moved
+                   to or from memory: forward, learning, total, and parts by purpose: reads, writes, held; reads: of
+                   arrays of devices, by purpose and in total: tiles, driven and converted lines, cells (null without
+                   arrays); modifiers: whether what they do is counted, null without any; activity: shares that are not
+                   0 (docs of `workbench.cost.counts`, `.operations`, `.reads`). MAC, AC and words are the algorithm's,
+                   whatever the hardware
+    writes         updates, parameters, total writes of weights by the optimiser, per_sample, per_parameter
+    energy         table, scope, assumed; joules of a training sample, null if something that they take has no price:
+                   forward, learning, total; digital (arithmetic and words), cells (devices read and written) and
+                   periphery, which make up the total as well, the latter two null without devices; writes: of writing,
+                   part of learning; left_out: all that the table does not price; picojoules: its prices
+    devices        null on ideal hardware: weights, devices, updates; writes: total, mean, p99, max, per_sample; stuck,
+                   worn_out, buffer_bytes, seconds; arrays: of each matrix
     memory_by_steps  steps, total: bytes of the rule's formula at batch 1
     memory_at_batch_1  bytes by category of learning from one sequence at a time, modifiers included; total
     locality       weight_transport, future, other_layers, per_synapse_memory: what the rule needs beyond a synapse's

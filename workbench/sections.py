@@ -69,15 +69,18 @@ class CostConfig(PluginConfig):
     """What the energy of learning is reckoned with."""
 
     table: str = Field(
-        "horowitz-45nm",
-        description="energies of operations: horowitz-45nm, loihi, or the path of a YAML file of your own",
+        "auto",
+        description="energies of what is counted: horowitz-45nm, spikesim-rram, loihi, or the path of a YAML file of "
+        "your own; auto: horowitz-45nm, or spikesim-rram where weights are in arrays of devices",
     )
 
     @field_validator("table")
     @classmethod
     def _readable(cls, table: str) -> str:
-        from workbench.cost.energy import load_table, table_names, table_path
+        from workbench.cost.prices import AUTO, load_table, table_names, table_path
 
+        if table == AUTO:
+            return table
         try:
             load_table(table)
             # A run may be resumed from another folder.

@@ -468,6 +468,19 @@ def test_tables_wrap_their_last_column_only() -> None:
     assert lines[-1] == "bb"
 
 
+def test_tables_can_wrap_the_other_columns_between_words() -> None:
+    from workbench.cli.output import table
+
+    rows = [("key", "one-word | two-words | three", "text"), ("a-key-of-many-letters", "short", "")]
+    assert table(("name", "type", "what"), rows, lead=12).splitlines() == [
+        "NAME                   TYPE         WHAT",
+        "key                    one-word |   text",
+        "                       two-words |",
+        "                       three",
+        "a-key-of-many-letters  short",
+    ]
+
+
 # What follows runs the command as a program, with what is really installed.
 
 

@@ -35,8 +35,11 @@ without --mix.
   columns: acc learned bwt fwt forgetting loss
            memory memory_formula memory_PART (parameters, traces, ...)
            operations operations_forward operations_learning mac_... ac_...
-           energy energy_forward energy_learning
+           words words_forward words_learning
+           energy energy_forward energy_learning energy_digital energy_cells energy_periphery ...
            writes writes_per_sample writes_per_parameter updates
+           device_writes device_writes_max device_writes_p99 device_writes_per_sample
+           device_reads tile_reads conversions
            time_train time_total throughput
 """
 

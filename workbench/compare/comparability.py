@@ -101,7 +101,18 @@ def notes(records: Sequence[RunRecord]) -> list[str]:
         if len(set(values)) > 1:
             warning = "; times are not comparable" if name in ("threads", "device", "processor") else ""
             found.append(f"{name} differs ({_values(values)}){warning}")
-    return found + _packages(records)
+    return found + _tables(records) + _packages(records)
+
+
+def _tables(records: Sequence[RunRecord]) -> list[str]:
+    """Return a note if energies do not all come from one table."""
+    used = dict.fromkeys(
+        str(energy["table"])
+        for run in records
+        if (energy := run.results.get("energy")) and energy.get("table")
+    )
+    told = "energies are by different tables ({}); cost.table=NAME takes one for all"
+    return [told.format(", ".join(used))] if len(used) > 1 else []
 
 
 def _protocol(record: RunRecord, data: str) -> dict[str, Any]:

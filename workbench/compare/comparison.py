@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workbench.compare.collect import Group, Unfinished, collect, grouped, unfinished
 from workbench.compare.comparability import Block, blocks, notes
-from workbench.compare.measures import HEADLINE, Measure, chosen
+from workbench.compare.measures import HEADLINE, ON_DEVICES, Measure, chosen
 from workbench.compare.statistics import Difference, Interval, best, holm, interval, paired_difference
 from workbench.errors import ConfigurationError, DataError, nearest
 
@@ -59,7 +59,7 @@ def compare(paths: Iterable[Path], wanted: Wanted | None = None) -> list[Compari
     reference shares no seed with a group; ConfigurationError for an unknown column or reference.
     """
     wanted, paths = wanted or Wanted(), list(paths)
-    columns = chosen(wanted.columns or HEADLINE)
+    columns = chosen(wanted.columns or (*HEADLINE, ON_DEVICES))
     sort = None if wanted.sort is None else _one(wanted.sort)
     records, left_out = collect(paths), unfinished(paths)
     if not records:
@@ -192,7 +192,10 @@ def _seed_notes(groups: Sequence[Group]) -> list[str]:
 
 
 def _without_empty(comparison: Comparison, asked: Sequence[str]) -> Comparison:
-    """Leave out columns that no run has, unless they were asked for by name, and say so."""
+    """Leave out columns that no run has, unless they were asked for by name, and say so.
+
+    Nobody misses what devices went through where there are none.
+    """
     kept: list[int] = []
     missing: list[int] = []
     for column, measure in enumerate(comparison.columns):
@@ -200,12 +203,13 @@ def _without_empty(comparison: Comparison, asked: Sequence[str]) -> Comparison:
         (missing if empty and measure.name not in asked else kept).append(column)
     if not missing:
         return comparison
-    names = ", ".join(comparison.columns[column].name for column in missing)
+    names = [comparison.columns[column].name for column in missing]
+    told = ", ".join(name for name in names if asked or name != ON_DEVICES)
     return replace(
         comparison,
         columns=tuple(comparison.columns[column] for column in kept),
         cells=tuple(tuple(row[column] for column in kept) for row in comparison.cells),
-        notes=(*comparison.notes, f"not recorded in these runs: {names}"),
+        notes=(*comparison.notes, *([f"not recorded in these runs: {told}"] if told else [])),
     )
 
 

@@ -15,6 +15,8 @@ Results = Mapping[str, Any]
 
 HEADLINE = ("acc", "bwt", "forgetting", "memory", "energy", "time_train")
 """What a table shows when nothing is asked for."""
+ON_DEVICES = "device_writes_max"
+"""What it shows besides where there are runs on devices."""
 MEMORY = ("parameters", "gradients", "optimiser", "activations", "traces", "replay", "other")
 
 
@@ -38,7 +40,8 @@ class Measure:
 
 def measures() -> tuple[Measure, ...]:
     """Return all measures in the order of their columns."""
-    return (*_accuracies(), *_memory(), *_operations(), *_energy(), *_writes(), *_times())
+    costs = (*_operations(), *_words(), *_energy(), *_writes(), *_devices())
+    return (*_accuracies(), *_memory(), *costs, *_times())
 
 
 def chosen(names: Sequence[str]) -> tuple[Measure, ...]:
@@ -134,26 +137,71 @@ def _operations() -> list[Measure]:
     return found
 
 
+def _words() -> list[Measure]:
+    names = {"": "total", "_forward": "forward", "_learning": "learning"}
+    return [
+        Measure(
+            f"words{name}",
+            "words" + (f", {key}" if name else ""),
+            "count",
+            False,
+            "moved, as if all were digital",
+            at("operations", "words", key),
+            True,
+        )
+        for name, key in names.items()
+    ]
+
+
 def _energy() -> list[Measure]:
     found = [Measure("energy", "energy", "joules", False, "per training sample", at("energy", "total"))]
+    parts = {
+        **dict.fromkeys(("forward", "learning"), "per training sample"),
+        "digital": "arithmetic and words moved",
+        "arithmetic": "digital operations alone",
+        "words": "words moved alone",
+        "cells": "devices read and written",
+        "periphery": "what surrounds devices",
+        "writes": "writing weights or devices",
+    }
     return found + [
-        Measure(
-            f"energy_{phase}", f"energy, {phase}", "joules", False, "per training sample", at("energy", phase)
-        )
-        for phase in ("forward", "learning")
+        Measure(f"energy_{part}", f"energy, {part}", "joules", False, meaning, at("energy", part))
+        for part, meaning in parts.items()
     ]
 
 
 def _writes() -> list[Measure]:
     names = {
-        "writes": ("writes", "of weights, over the run", "total"),
-        "writes_per_sample": ("writes / sample", "of weights", "per_sample"),
-        "writes_per_parameter": ("writes / parameter", "over the run: endurance", "per_parameter"),
+        "writes": ("writes", "of weights by the optimiser, over the run", "total"),
+        "writes_per_sample": ("writes / sample", "of weights by the optimiser", "per_sample"),
+        "writes_per_parameter": ("writes / parameter", "by the optimiser, over the run", "per_parameter"),
         "updates": ("updates", "of the network, over the run", "updates"),
     }
     return [
         Measure(name, title, "count", False, meaning, at("writes", key), True)
         for name, (title, meaning, key) in names.items()
+    ]
+
+
+def _devices() -> list[Measure]:
+    writes = {
+        "device_writes": ("device writes", "of all devices, over the run", "total"),
+        "device_writes_per_sample": ("device writes / sample", "of all devices", "per_sample"),
+        "device_writes_max": ("device writes, most", "of one device, over the run: endurance", "max"),
+        "device_writes_p99": ("device writes, 99 %", "99 of 100 devices no more, over the run", "p99"),
+    }
+    reads = {
+        "device_reads": ("device reads", "devices read, per training sample", "cells"),
+        "tile_reads": ("tile reads", "per training sample", "tiles"),
+        "conversions": ("conversions", "outputs of tiles, per training sample", "converted"),
+    }
+    found = [
+        Measure(name, title, "count", False, meaning, at("devices", "writes", key))
+        for name, (title, meaning, key) in writes.items()
+    ]
+    return found + [
+        Measure(name, title, "count", False, meaning, at("operations", "reads", "total", key))
+        for name, (title, meaning, key) in reads.items()
     ]
 
 

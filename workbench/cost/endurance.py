@@ -13,25 +13,16 @@ from workbench.errors import ConfigurationError, nearest
 
 FILE = Path(__file__).parent / "endurance.yaml"
 
-KINDS = {
-    "pcm": "pcm",
-    "hermes": "pcm",
-    "reram": "rram",
-    "rram": "rram",
-    "fefet": "fefet",
-    "mram": "mram",
-    "sot": "sot",
-    "eflash": "eflash",
-    "sonos": "eflash",
-}
-"""Kinds of cells by how names of hardware begin; capacitors and ECRAM are in no survey at hand."""
-
 
 @dataclass(frozen=True)
 class SurveyedEndurance:
-    """Writes that cells of a kind endure, least and most reported (None: not reported), and who says so."""
+    """Writes that cells of a kind endure, least and most reported (None: not reported), and who says so.
+
+    kind: as plug-ins declare it. names: as people call it.
+    """
 
     kind: str
+    names: str
     least: float | None
     most: float | None
     source: str
@@ -43,7 +34,7 @@ def surveyed() -> Mapping[str, SurveyedEndurance]:
     content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     source = " ".join(content["source"].split())
     return {
-        kind: SurveyedEndurance(kind, cell["least"], cell["most"], f"{cell['names']}: {source}")
+        kind: SurveyedEndurance(kind, cell["names"], cell["least"], cell["most"], source)
         for kind, cell in content["cells"].items()
     }
 
@@ -62,12 +53,3 @@ def endurance_of(kind: str) -> SurveyedEndurance:
         hint = f"; did you mean {guess}?" if guess else ""
         raise ConfigurationError(f"no endurance of {kind!r} is known{hint} (known: {', '.join(found)})")
     return found[kind]
-
-
-def kind_of(hardware: str) -> str | None:
-    """Return the kind of cell of a hardware plug-in by its name, None if the name does not tell.
-
-    >>> kind_of("reram-wan"), kind_of("capacitor")
-    ('rram', None)
-    """
-    return next((kind for start, kind in KINDS.items() if hardware.startswith(start)), None)

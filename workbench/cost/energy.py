@@ -1,123 +1,215 @@
-"""Energy of learning: counts times a table of energies, each with its source.
+"""Energy of a training sample: what was counted times a table of energies.
 
-A table is a small YAML file, one of `tables/` by its name or any other by its path:
+    arithmetic     MACs and ACs that are done digitally
+    words          words moved between digital memories and arithmetic, if the table prices them
+    cells          devices that are read and written
+    periphery      drivers, converters, and what moves numbers to and from the tiles
 
-    summary: my process                # one line
-    scope: arithmetic                  # what the numbers cover
-    mac: {energy_pj: 4.6, source: ...} # picojoules of a multiply-accumulate
-    ac: {energy_pj: 0.9, source: ...}  # of an accumulate, which for spikes is a synaptic event
-    write: {energy_pj: 120, source: ...}   # of writing a weight
+    digital = arithmetic + words,   total = digital + cells + periphery = forward + learning
 
-Operations that a table has no number for make the energy unknown rather than small. No table says what it takes to
-move words between memory and arithmetic unless its numbers contain it.
+On hardware without devices everything is digital. What was counted and has no price makes all that it is part of
+unknown rather than small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from workbench.cost.counts import FORWARD_WORDS, OperationCount, Operations, WordCount
+from workbench.cost.prices import OTHER, EnergyTable, Price
+from workbench.cost.reads import FORWARD_READS, Events, Read
 
-from workbench.cost.counts import OperationCount, Operations
-from workbench.errors import ConfigurationError, nearest
-
-FOLDER = Path(__file__).parent / "tables"
 PICO = 1e-12
+WORD_BYTES = 4
+"""Bytes of a word; numbers are float32."""
 
 
-class Price(BaseModel):
-    """What one operation takes."""
+@dataclass(frozen=True)
+class DeviceWork:
+    """What devices do for a training sample. reads: None if not known. pulses: writes of devices, None if not known.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    energy_pj: float = Field(ge=0, description="energy, picojoules")
-    source: str = Field(min_length=1, description="where the number comes from")
-
-
-class EnergyTable(BaseModel):
-    """Energies of operations and writes; None: not known, not counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    summary: str = Field("", description="what the table is of, one line")
-    scope: str = Field("arithmetic", min_length=1, description="what the numbers cover")
-    mac: Price | None = Field(None, description="a multiply-accumulate")
-    ac: Price | None = Field(None, description="an accumulate, or synaptic event")
-    write: Price | None = Field(None, description="writing one weight")
-
-    def priced(self) -> dict[str, float]:
-        """Return the energy of each kind that has one, picojoules."""
-        prices = {"mac": self.mac, "ac": self.ac, "write": self.write}
-        return {kind: price.energy_pj for kind, price in prices.items() if price is not None}
-
-
-def table_names() -> list[str]:
-    """Return the names of the tables that come along."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
-def table_path(table: str) -> Path:
-    """Return the file of a table given by name or path. Raises ConfigurationError if there is none."""
-    if table in table_names():
-        return FOLDER / f"{table}.yaml"
-    path = Path(table).expanduser()
-    if path.is_file():
-        return path.resolve()
-    known = ", ".join(table_names())
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise ConfigurationError(f"no such file (tables that come along: {known})")
-    guess = nearest(table, table_names())
-    hint = f"; did you mean {guess}?" if guess else ""
-    raise ConfigurationError(f"no table of that name{hint} (allowed: {known}, or the path of a YAML file)")
-
-
-def load_table(table: str) -> EnergyTable:
-    """Return a table by name or path. Raises ConfigurationError, which lists every problem of the file."""
-    from workbench.overrides import read_config_file
-    from workbench.validation import validate
-
-    path = table_path(table)
-    problems: list[str] = []
-    found = validate(EnergyTable, read_config_file(path), "", problems)
-    if found is None:
-        raise ConfigurationError("\n".join(f"{path}: {problem}" for problem in problems))
-    if not found.priced():
-        raise ConfigurationError(f"{path}: gives no energy; write mac, ac or write")
-    return found
-
-
-def energy(name: str, table: EnergyTable, count: OperationCount, writes_per_sample: float) -> dict[str, Any]:
-    """Return joules of a training sample: forward, learning (weights written included), total; null if not known.
-
-    A phase is not known if it has operations that the table does not price, those on the units' own states aside:
-    tables of synaptic events leave these out. left_out: what is not priced, `purpose.kind`. writes: joules of writing
-    weights, null if that is not priced.
+    cells: their kind. input_bits: digits of real inputs, 0: as the table has it. assumed: what had to be.
     """
-    prices = table.priced()
-    purposes = count.by_purpose()
-    left_out = [
-        f"{purpose}.{kind}"
-        for purpose, part in purposes.items()
-        for kind, amount in part.by_kind().items()
-        if amount and kind not in prices
-    ]
-    missing = {entry.partition(".")[0] for entry in left_out} - {"cells"}
-    writes = PICO * prices["write"] * writes_per_sample if "write" in prices else None
-    forward = None if "synapses" in missing else _joules(prices, count.forward)
-    learning = None if missing - {"synapses"} else _joules(prices, count.learning) + (writes or 0.0)
+
+    reads: Sequence[Read] | None
+    pulses: float | None
+    cells: str | None = None
+    input_bits: int = 0
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training sample takes. operations, words: digital ones; words None if not known.
+
+    writes: weights written. devices: None where weights are in digital memory.
+    """
+
+    operations: OperationCount
+    words: WordCount | None = None
+    writes: float = 0.0
+    devices: DeviceWork | None = None
+
+
+@dataclass(frozen=True)
+class Joules:
+    """Energy forward and of learning; None: not known."""
+
+    forward: float | None = 0.0
+    learning: float | None = 0.0
+
+    @property
+    def total(self) -> float | None:
+        """Both together."""
+        return _sum(self.forward, self.learning)
+
+    def __add__(self, other: Joules) -> Joules:
+        return Joules(_sum(self.forward, other.forward), _sum(self.learning, other.learning))
+
+
+def energy(name: str, table: EnergyTable, work: Work) -> dict[str, Any]:
+    """Return joules of a training sample by phase and by what takes them, null if not known.
+
+    left_out: what was counted and is not priced. Operations on the units' own states may be among it and their phase
+    known nevertheless: tables of synaptic events leave these out. writes: joules of writing weights, null if not
+    priced; part of learning. words, cells, periphery: null where the table or the hardware has none.
+    """
+    arithmetic, words, writes = _arithmetic(table, work), _words(table, work), _writes(table, work)
+    if work.devices is None:
+        cells = periphery = Joules()
+        digital = arithmetic + words + Joules(0.0, writes or 0.0)
+    else:
+        cells, periphery = _reads(table, work.devices)
+        cells += Joules(0.0, writes)
+        digital = arithmetic + words
+    whole = digital + cells + periphery
+    kind = None if work.devices is None else work.devices.cells
     return {
         "table": name,
         "scope": table.scope,
-        "picojoules": prices,
-        "left_out": left_out,
-        "forward": forward,
-        "learning": learning,
+        "assumed": [*table.assumes, *_stand_in(table, work), *(work.devices.assumed if work.devices else ())],
+        "picojoules": table.prices(kind, devices=work.devices is not None),
+        "left_out": list(left_out(table, work)),
+        "forward": whole.forward,
+        "learning": whole.learning,
         "writes": writes,
-        "total": None if forward is None or learning is None else forward + learning,
+        "total": whole.total,
+        "arithmetic": arithmetic.total,
+        "words": None if table.word is None else words.total,
+        "digital": digital.total,
+        "cells": None if work.devices is None else cells.total,
+        "periphery": None if work.devices is None else periphery.total,
     }
 
 
-def _joules(prices: Mapping[str, float], operations: Operations) -> float:
-    return PICO * sum(prices.get(kind, 0.0) * amount for kind, amount in operations.by_kind().items())
+def left_out(table: EnergyTable, work: Work) -> Iterator[str]:
+    """Yield what was counted, or is not known, and has no price: `purpose.kind` of operations, reads, pulses."""
+    yield from _operations_left_out(table, work)
+    if table.word is not None and work.words is None:
+        yield "words"
+    if work.devices is None:
+        return
+    if work.devices.reads is None:
+        yield "reads"
+    else:
+        yield from (f"reads.{kind}" for kind in _unpriced(table, work.devices.reads))
+    if work.devices.pulses is None:
+        yield "pulses"
+    elif work.devices.pulses and table.pulse_of(work.devices.cells) is None:
+        yield f"pulses.{work.devices.cells or OTHER}"
+
+
+def _operations_left_out(table: EnergyTable, work: Work) -> list[str]:
+    prices = table.operations()
+    return [
+        f"{purpose}.{kind}"
+        for purpose, part in work.operations.by_purpose().items()
+        for kind, amount in part.by_kind().items()
+        if amount and kind not in prices
+    ]
+
+
+def _arithmetic(table: EnergyTable, work: Work) -> Joules:
+    prices, count = table.operations(), work.operations
+    missing = {entry.partition(".")[0] for entry in _operations_left_out(table, work)} - {"cells"}
+
+    def joules(operations: Operations) -> float:
+        return PICO * sum(prices.get(kind, 0.0) * amount for kind, amount in operations.by_kind().items())
+
+    return Joules(
+        None if "synapses" in missing else joules(count.forward),
+        None if missing - {"synapses"} else joules(count.learning),
+    )
+
+
+def _words(table: EnergyTable, work: Work) -> Joules:
+    if table.word is None:
+        return Joules()
+    if work.words is None:
+        return Joules(None, None)
+    found = {True: 0.0, False: 0.0}
+    for purpose, part in work.words.by_purpose().items():
+        each = table.word.energy_pj(WORD_BYTES * part.held)
+        found[purpose in FORWARD_WORDS] += PICO * each * part.moved
+    return Joules(found[True], found[False])
+
+
+def _writes(table: EnergyTable, work: Work) -> float | None:
+    """Return joules of writing weights, None if not known or not priced."""
+    if work.devices is None:
+        return None if table.write is None else PICO * table.write.energy_pj * work.writes
+    price, pulses = table.pulse_of(work.devices.cells), work.devices.pulses
+    if pulses is None or (price is None and pulses):
+        return None
+    return 0.0 if price is None else PICO * price.energy_pj * pulses
+
+
+def _unpriced(table: EnergyTable, reads: Sequence[Read]) -> list[str]:
+    taken = sum((read.events for read in reads), Events())
+    amounts = {"cell": taken.cells, "drive": taken.driven, "conversion": taken.converted, "tile": taken.tiles}
+    return [kind for kind, amount in amounts.items() if amount and getattr(table, kind) is None]
+
+
+def _reads(table: EnergyTable, devices: DeviceWork) -> tuple[Joules, Joules]:
+    """Return what reads of devices take: the cells, and their periphery."""
+    if devices.reads is None:
+        return Joules(None, None), Joules(None, None)
+    cells, periphery, missing = Joules(), Joules(), _unpriced(table, devices.reads)
+    for read in devices.reads:
+        events = read.events
+        # Each digit of an input is a read of its own, unless drivers have levels.
+        digits = read.bits or devices.input_bits or table.input_bits or 1
+        times = PICO * (digits if table.input_bits is not None else 1.0)
+        around = _picojoules(table.drive, events.driven) + _picojoules(table.conversion, events.converted)
+        if table.tile is not None:
+            around += table.tile.energy_pj * read.blocks(table.tile.rows, table.tile.columns)
+        forward = read.purpose in FORWARD_READS
+        cells += _phase(_picojoules(table.cell, events.cells) * times, forward=forward)
+        periphery += _phase(around * times, forward=forward)
+    unknown = Joules(None, None)
+    return unknown if "cell" in missing else cells, unknown if {*missing} - {"cell"} else periphery
+
+
+def _picojoules(price: Price | None, amount: float) -> float:
+    return 0.0 if price is None else price.energy_pj * amount
+
+
+def _phase(joules: float, *, forward: bool) -> Joules:
+    return Joules(joules, 0.0) if forward else Joules(0.0, joules)
+
+
+def _stand_in(table: EnergyTable, work: Work) -> Iterator[str]:
+    """Say so if pulses are priced as those of other cells."""
+    devices = work.devices
+    if devices is None or not devices.pulses or devices.cells in table.pulse or OTHER not in table.pulse:
+        return
+    whose = f"on {devices.cells} cells" if devices.cells else "on these cells"
+    yield f"a write {whose} is priced as {OTHER}: {table.pulse[OTHER].source}"
+
+
+def _sum(*parts: float | None) -> float | None:
+    """Return the sum, None if a part is not known."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None

@@ -139,7 +139,7 @@ def eligibility_traces(
         return 0
     seen_through = set(filtered) if readout_leak(network) > 0 else set()
     numbers = sum(
-        _trace_numbers(layer, filtered=layer in seen_through, full=full, stepwise=stepwise)
+        trace_numbers(layer, filtered=layer in seen_through, full=full, stepwise=stepwise)
         for layer in network.layers
     )
     return word(network) * batch * numbers
@@ -154,7 +154,7 @@ def leak_traces(network: Network, batch: int, *, carried: bool) -> int:
         with torch.no_grad():
             leak = layer.cell.leak(layer.cell_parameters())
         if leak is None:
-            numbers += _trace_numbers(layer)
+            numbers += trace_numbers(layer)
         elif bool((leak > 0).any()):
             numbers += torch.unique(leak).numel() * _width(layer)
     return word(network) * batch * numbers
@@ -209,9 +209,8 @@ def _width(layer: Layer) -> int:
     return width + (layer.width if layer.recurrent is not None else 0)
 
 
-def _trace_numbers(
-    layer: Layer, *, filtered: bool = False, full: bool = False, stepwise: bool = False
-) -> int:
+def trace_numbers(layer: Layer, *, filtered: bool = False, full: bool = False, stepwise: bool = False) -> int:
+    """Return how many numbers the eligibility traces of a layer are; arguments as of `eligibility_traces`."""
     states = layer.cell.state_size + (layer.cell.output_size if filtered else 0)
     learned = len(learned_parameters(layer))
     if full and layer.recurrent is not None:

@@ -2,7 +2,7 @@
 
 A float learner writes every weight that has a gradient at every update, also where the change is too small to show: so
 writes are updates times weights. What a device does with an update (pulses, thresholds, cells left alone) is counted by
-the device itself and replaces these numbers where weights are stored in one.
+the device itself: `devices` in the results.
 """
 
 from __future__ import annotations

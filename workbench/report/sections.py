@@ -183,16 +183,41 @@ def _cost(groups: Sequence[Group], palette: Palette) -> Section:
             )
         else:
             lacking.append(name)
+    found += _energy_by_part(groups, palette)
     writes = series.single(groups, "writes_per_sample")
     if writes:
         axis = Axis("mean", "weights written per training sample")
         found.append(cost_charts.bars(writes, axis, palette, title="Writes"))
     else:
         lacking.append("writes")
+    worn = series.single(groups, "device_writes_max")
+    if worn:
+        axis = Axis("mean", "writes of the device written most, over the run")
+        caption = "Memory cells endure so many writes and no more."
+        found.append(cost_charts.bars(worn, axis, palette, title="Writes of devices", caption=caption))
     missing = f"No {', '.join(lacking)} in these results: run again with this version." if lacking else ""
     return Section(
         "Time, operations, energy, writes", "What learning costs besides memory.", tuple(found), missing
     )
+
+
+def _energy_by_part(groups: Sequence[Group], palette: Palette) -> list[Chart]:
+    """Return what takes the energy; nothing where it is not told."""
+    parts = {"energy_digital": "digital", "energy_periphery": "periphery", "energy_cells": "devices"}
+    rows = series.phases(groups, parts, 1.0)
+    if not rows:
+        return []
+    totals: dict[str, float] = {}
+    for row in rows:
+        totals[row["group"]] = totals.get(row["group"], 0.0) + row["mean"]
+    factor, unit = unit_of("joules", list(totals.values()))
+    axis = Axis("mean", f"energy per training sample [{unit}]")
+    rows = series.phases(groups, parts, 1 / factor)
+    caption = (
+        "Digital: arithmetic and words moved. Periphery: converters, buffers and wires around the devices."
+    )
+    title = "Energy by what takes it"
+    return [cost_charts.stacks(rows, axis, palette, tuple(parts.values()), title=title, caption=caption)]
 
 
 def _energy_caption(groups: Sequence[Group]) -> str:

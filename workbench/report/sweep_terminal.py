@@ -29,10 +29,16 @@ MOST_ERRORS = 10
 
 
 class SweepTerminal:
-    """Shows a sweep on a rich console. now: a monotonic clock, seconds."""
+    """Shows a sweep on a rich console.
 
-    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+    now: a monotonic clock, seconds. advice: whether to say at the end what to do next.
+    """
+
+    def __init__(
+        self, console: Console, now: Callable[[], float] = time.monotonic, *, advice: bool = True
+    ) -> None:
         self.console = console
+        self.advice = advice
         self._now = now
         self._begun = now()
         self._todo = self._ended = 0
@@ -94,7 +100,7 @@ class SweepTerminal:
                 text.append(f"{number} {name}", style=style)
         self.console.print(text.append(f"; {duration(summary.seconds)}"))
         self._tell_errors(study, summary)
-        if summary.finished or summary.before:
+        if self.advice and (summary.finished or summary.before):
             self.console.print(
                 f"\nNext\n  workbench compare {study.path}\n  workbench report {study.path}",
                 highlight=False,
@@ -114,7 +120,7 @@ class SweepTerminal:
                 "A stale run has other settings than those asked for: remove its folder, or choose another --out.",
                 soft_wrap=True,
             )
-        if summary.failed or summary.interrupted:
+        if self.advice and (summary.failed or summary.interrupted):
             self.console.print(
                 f"The same command goes on: workbench sweep --out {study.path}", soft_wrap=True
             )

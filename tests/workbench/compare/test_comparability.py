@@ -163,3 +163,12 @@ def test_runs_alike_need_no_note(tmp_path: Path) -> None:
 def test_many_values_are_not_all_told(tmp_path: Path) -> None:
     runs = [{"config": {"train": {"epochs": epochs}}} for epochs in range(1, 7)]
     assert notes(read(tmp_path, *runs)) == ["also differs: train.epochs (1, 2, 3, 3 more)"]
+
+
+def test_energies_by_different_tables_are_told(tmp_path: Path) -> None:
+    by = [{"energy": {"table": table, "total": 1e-9}} for table in ("horowitz-45nm", "spikesim-rram")]
+    found = notes(read(tmp_path, *by, {"energy": None}))
+    assert [one for one in found if "tables" in one] == [
+        "energies are by different tables (horowitz-45nm, spikesim-rram); cost.table=NAME takes one for all"
+    ]
+    assert not any("tables" in one for one in notes(collect([tmp_path / "runs" / "00"])))

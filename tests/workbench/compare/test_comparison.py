@@ -131,6 +131,20 @@ def test_columns_that_no_run_has_are_left_out_unless_asked_for(tmp_path: Path) -
     assert found.cells[0][1].interval is None
 
 
+def test_writes_of_devices_are_shown_where_there_are_devices(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    (found,) = compare([tmp_path])
+    assert not any("device" in note for note in found.notes)
+    (found,) = compare([tmp_path], Wanted(("acc", "device_writes*")))
+    assert any("device_writes_max" in note for note in found.notes)
+    devices = {"writes": {"total": 50, "max": 7, "p99": 5, "per_sample": 2}}
+    write_run(tmp_path / "b", config={"hardware": {"name": "pcm"}}, devices=devices)
+    (found,) = compare([tmp_path])
+    [place] = [at for at, one in enumerate(found.columns) if one.name == "device_writes_max"]
+    means = [row[place].interval and row[place].interval.mean for row in found.cells]
+    assert means == [None, 7]
+
+
 def test_runs_kept_out_are_told(tmp_path: Path) -> None:
     for name, status in (("a", "finished"), ("b", "failed"), ("c", "interrupted"), ("d", "failed")):
         write_run(tmp_path / name, status=status)

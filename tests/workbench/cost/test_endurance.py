@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.cost.endurance import endurance_of, kind_of, surveyed
+from workbench.cost.endurance import endurance_of, surveyed
 from workbench.errors import ConfigurationError
 
 
@@ -23,10 +23,3 @@ def test_the_survey_is_that_of_the_source():
 def test_an_unknown_kind_is_refused_and_a_near_name_suggested():
     with pytest.raises(ConfigurationError, match=r"did you mean fefet\?.*known: rram, pcm"):
         endurance_of("fefett")
-
-
-def test_names_of_hardware_tell_their_kind():
-    names = ["pcm", "pcm-hermes", "reram-es", "reram-hfo2", "ecram", "capacitor", "quantised", "ideal"]
-    assert [kind_of(name) for name in names] == ["pcm", "pcm", "rram", "rram", None, None, None, None]
-    for kind in filter(None, map(kind_of, names)):
-        assert endurance_of(kind).kind == kind

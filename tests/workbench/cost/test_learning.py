@@ -19,8 +19,9 @@ from workbench.cost.learning import (
     locality,
     memory_at_batch_1,
     memory_by_steps,
-    optimiser_macs,
 )
+from workbench.cost.prices import load_table
+from workbench.cost.sample import moments, optimiser_macs
 from workbench.cost.writes import TrainingWork
 from workbench.experiment import build_experiment, plan_experiment, run_experiment
 from workbench.plugin import LearnerConfig, Rule, RuleContext
@@ -126,6 +127,22 @@ def test_activity_of_data_is_counted_number_by_number_up_to_the_last_scored_step
     assert found.steps == steps / 4
 
 
+@pytest.mark.parametrize(
+    ("numbers", "bits"),
+    [
+        (np.array([[[0, 0], [1, 0], [1, 2], [3, 1]]], dtype=np.uint8), (1 + 1 + 2 + 2) / 4),
+        (np.array([[[0, 4], [255, 0], [0, 0], [7, 8]]], dtype=np.uint8), (3 + 8 + 1 + 4) / 4),
+        (np.array([[[0.0, 1.0], [1.0, 1.0]]], dtype=np.float32), 1.0),
+        (np.array([[[0.0, 0.5], [1.0, 1.0]]], dtype=np.float32), None),
+    ],
+)
+def test_digits_of_inputs_are_those_of_the_largest_of_a_step(numbers, bits):
+    pool, one = SequencePool(numbers, np.zeros(1, np.int64)), np.zeros(1, np.int64)
+    task = Task("all", (0,), one, one[:0], one)
+    stream = TaskStream(DatasetInfo("x", False, "0"), "domain", pool, pool, (task,), ("a",))
+    assert data_activity(stream).input_bits == bits
+
+
 def test_activity_of_many_sequences_comes_from_some_and_none_of_none():
     stream = task_stream(samples=400)
     found = data_activity(stream)
@@ -151,16 +168,17 @@ def test_rates_are_averaged_over_evaluations_and_what_does_not_spike_counts_in_f
 
 
 @pytest.mark.parametrize(
-    ("given", "macs"),
+    ("given", "macs", "kept"),
     [
-        ({"optimiser": "sgd"}, 1),
-        ({"optimiser": "sgd", "momentum": 0.9, "weight_decay": 0.1}, 3),
-        ({}, 6),
-        ({"weight_decay": 0.1}, 7),
+        ({"optimiser": "sgd"}, 1, 0),
+        ({"optimiser": "sgd", "momentum": 0.9, "weight_decay": 0.1}, 3, 1),
+        ({}, 6, 2),
+        ({"weight_decay": 0.1}, 7, 2),
     ],
 )
-def test_a_weights_update_by_kind_of_optimiser(given, macs):
+def test_a_weights_update_by_kind_of_optimiser(given, macs, kept):
     assert optimiser_macs(LearnerConfig(**given)) == macs
+    assert moments(LearnerConfig(**given)) == kept
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +217,21 @@ def test_results_hold_the_formula_at_the_measured_activity(finished):
     assert operations["modifiers"] is None
     energy = results["energy"]
     mac, ac = (operations["forward"][kind] + operations["learning"][kind] for kind in ("mac", "ac"))
-    assert energy["total"] == pytest.approx(1e-12 * (4.6 * mac + 0.9 * ac))
+    assert energy["arithmetic"] == pytest.approx(1e-12 * (4.6 * mac + 0.9 * ac))
+    assert energy["total"] == energy["digital"] == pytest.approx(energy["arithmetic"] + energy["words"])
+    assert (energy["cells"], energy["periphery"], operations["reads"]) == (None, None, None)
+    words = operations["words"]
+    optimiser = {"reads": 3 * writes["per_sample"], "writes": 3 * writes["per_sample"], "held": 3 * weights}
+    assert words["parts"]["optimiser"] == pytest.approx(optimiser)
+    assert words["parts"]["traces"]["reads"] == steps * (units * channels + units)
+    moved = sum(part["reads"] + part["writes"] for part in words["parts"].values())
+    assert words["total"] == words["forward"] + words["learning"] == pytest.approx(moved)
+    price = load_table("horowitz-45nm").word
+    joules = [
+        price.energy_pj(4 * part["held"]) * (part["reads"] + part["writes"])
+        for part in words["parts"].values()
+    ]
+    assert energy["words"] == pytest.approx(1e-12 * sum(joules))
     assert "costs_error" not in results
 
 
@@ -219,7 +251,10 @@ def test_a_plan_tells_the_same_as_far_as_it_can_know(finished):
     told = results["operations"]
     assert plan["operations"]["learning"]["mac"] == pytest.approx(told["learning"]["mac"], rel=0.02)
     assert plan["operations"]["forward"]["mac"] == told["forward"]["mac"]
+    assert plan["words"]["learning"] == pytest.approx(told["words"]["learning"], rel=0.02)
     assert plan["joules"]["table"] == "horowitz-45nm"
+    assert plan["joules"]["learning"] == pytest.approx(results["energy"]["learning"], rel=0.02)
+    assert set(plan["joules"]) == {"table", "forward", "learning"}
     assert "untrained" in plan["assumes"]
 
 

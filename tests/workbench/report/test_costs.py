@@ -52,11 +52,44 @@ def test_phases_add_up_to_the_total() -> None:
     assert "modifiers" not in text
 
 
+def test_words_have_a_column_and_a_part_of_the_energy() -> None:
+    words = {"forward": 8_322.4, "learning": 118_008.6, "total": 126_331.0}
+    energy = {**ENERGY, "arithmetic": 2.8e-7, "words": 1.13e-6, "cells": None, "periphery": None}
+    text = text_of(operations={**OPERATIONS, "words": words, "reads": None}, writes=WRITES, energy=energy)
+    assert row(text, "forward") == ["520", "3.18 k", "8.32 k", "5.26 nJ"]
+    assert row(text, "total") == ["35.3 k", "3.20 k", "126 k", "165 nJ"]
+    assert "energy: arithmetic 280 nJ, words 1.13 µJ" in text
+    assert "devices" not in text
+
+
+def test_devices_have_their_reads_writes_and_energy() -> None:
+    reads = {"forward": {}, "total": {"tiles": 43.1, "driven": 213.7, "converted": 916.6, "cells": 12_976.2}}
+    energy = {**ENERGY, "table": "spikesim-rram", "assumed": ["a lot"]}
+    energy |= {"cells": 5.2e-11, "periphery": 2.61e-8, "digital": 1.34e-6, "writes": 7.6e-12}
+    devices = {"writes": {"total": 2917.0, "max": 14.0, "p99": 11.0, "per_sample": 2.2456}}
+    text = text_of(operations={**OPERATIONS, "reads": reads}, writes=WRITES, energy=energy, devices=devices)
+    text = " ".join(text.split())
+    assert "each weight to be written 44 times" in text
+    assert (
+        "devices written 2.25 times a sample; in all, the most written one 14 times, 99 of 100 at most 11"
+        in text
+    )
+    assert "reads a sample: 43.1 of tiles, 13.0 k devices, 917 conversions" in text
+    assert "energy: cells 52.0 pJ (writes 7.60 pJ), periphery 26.1 nJ, digital 1.34 µJ" in text
+    assert "energy.assumed in results.json" in text
+
+
+def test_writes_of_devices_are_told_whatever_else_is_known() -> None:
+    text = text_of(devices={"writes": {"total": 5.0, "max": 3.0, "p99": 2.0, "per_sample": 0.5}})
+    assert "the most written one 3 times" in " ".join(text.split())
+
+
 def test_what_is_not_counted_is_said() -> None:
     unknown = {**ENERGY, "table": "loihi", "picojoules": {"ac": 23.6}, "learning": None, "total": None}
+    unknown["left_out"] = ["errors.mac", "gradients.mac"]
     text = text_of(operations={**OPERATIONS, "modifiers": False}, writes=WRITES, energy=unknown)
     assert row(text, "learning") == ["34.8 k", "16", "–"]
-    assert "the table prices ac alone" in text
+    assert "the table has no price for errors.mac, gradients.mac" in " ".join(text.split())
     assert "modifiers: what they compute is not counted" in text
 
 

@@ -143,6 +143,21 @@ def test_a_run_of_one_task_without_further_numbers_has_a_page_too(tmp_path: Path
             assert svg(chart.spec).startswith("<svg")
 
 
+def test_runs_on_devices_show_what_takes_the_energy_and_what_wears(tmp_path: Path) -> None:
+    energy = {"table": "spikesim-rram", "forward": 1e-8, "learning": 4e-8, "total": 5e-8}
+    energy |= {"digital": 4e-8, "cells": 2e-9, "periphery": 8e-9}
+    devices = {"writes": {"total": 50, "max": 7, "p99": 5, "per_sample": 2}}
+    write_group(tmp_path, "bptt", 0, energy=energy, devices=devices)
+    groups = grouped(collect([tmp_path]))
+    found = {
+        chart.title: chart for section in sections(groups, Palette(["bptt"])) for chart in section.charts
+    }
+    rows = found["Energy by what takes it"].spec["datasets"]["rows"]
+    assert {row["part"]: row["mean"] for row in rows} == {"digital": 40, "periphery": 8, "devices": 2}
+    assert [row["mean"] for row in found["Writes of devices"].spec["datasets"]["rows"]] == [7]
+    assert "spikesim-rram" in str(found["Energy"].caption)
+
+
 def test_prediction_says_frame_accuracy(tmp_path: Path) -> None:
     write_group(tmp_path, "bptt", 0, predicts_steps=True)
     groups = grouped(collect([tmp_path]))
