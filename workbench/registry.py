@@ -7,6 +7,7 @@ conflict, and `package:name` says which is meant.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import sys
 from collections.abc import Iterable
@@ -15,7 +16,17 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Literal
 
 from workbench.errors import PluginError, nearest
-from workbench.plugin import GROUPS, Backbone, Hardware, Modifier, Plugin, PluginConfig, Rule, Scenario
+from workbench.plugin import (
+    GROUPS,
+    Backbone,
+    Hardware,
+    LazyConfig,
+    Modifier,
+    Plugin,
+    PluginConfig,
+    Rule,
+    Scenario,
+)
 
 BASES: dict[str, tuple[type[Plugin], ...]] = {
     "scenario": (Scenario,),
@@ -211,7 +222,9 @@ def _breach(registration: Registration, loaded: object) -> str:
         return f"{registration.entry_point.value} is not a class; wanted a subclass of {wanted}"
     if not issubclass(loaded, bases):
         return f"{registration.entry_point.value} is not a subclass of {wanted}"
-    config = loaded.Config
+    config = inspect.getattr_static(loaded, "Config")
+    if isinstance(config, LazyConfig):
+        config = config.base
     if not (isinstance(config, type) and issubclass(config, PluginConfig)):
         return f"{loaded.__name__}.Config is not a subclass of workbench.plugin.PluginConfig"
     if "name" in config.model_fields:

@@ -18,7 +18,8 @@ SECONDS_PER_CELL = 400
 BUDGETS = {
     "02_your_own_learner": "EPOCHS = 2",
     "03_forgetting_and_memory": "LEARNERS = ['bptt', 'osttp+replay']\nSEEDS = 2\nEPOCHS = 1",
-    "04_on_a_chip": "STEPS = 6",
+    "04_on_a_chip": "LEARNERS = ['osttp', 'sltt']\nDEVICES = ['pcm', 'quantised']\nSEEDS = 1\nEPOCHS = 1\nSTEPS = 4\n"
+    "BITS = [3, 8]",
 }
 """What takes the place of a notebook's cell of parameters, so that its run takes less than a minute."""
 LARGEST = 400_000
@@ -114,7 +115,7 @@ def test_a_notebook_that_has_a_budget_has_one_cell_of_parameters(name: str) -> N
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "figures"),
-    [("01_first_steps", 3), ("02_your_own_learner", 2), ("03_forgetting_and_memory", 3), ("04_on_a_chip", 3)],
+    [("01_first_steps", 3), ("02_your_own_learner", 2), ("03_forgetting_and_memory", 3), ("04_on_a_chip", 4)],
 )
 def test_a_notebook_draws_its_figures_and_warns_of_nothing(
     executed: Callable[[str], Any], name: str, figures: int
@@ -170,16 +171,27 @@ def test_forgetting_and_memory_sweeps_and_compares(executed: Callable[[str], Any
 
 
 @pytest.mark.timeout(900)
-def test_on_a_chip_tells_bytes_energy_and_writes(executed: Callable[[str], Any]) -> None:
-    text = printed(executed("04_on_a_chip"))
-    # Six steps: six writes of each weight a sample, one, and one in 32.
-    assert [float(often) for often in re.findall(r"^update: .*? +([\d.]+) writes", text, re.MULTILINE)] == [
-        6.0,
-        1.0,
-        0.031,
-    ]
-    rows = {line[:17].strip(): line for line in text.splitlines() if "a sample" in line and "KiB" in line}
-    assert list(rows) == ["bptt", "sltt", "eprop", "osttp", "osttp, each step"]
-    # 1e4 to 1e9 writes, one a second.
-    assert "2.8 h to 31.7 years" in rows["osttp"]
-    assert "Horowitz" in text
+def test_on_a_chip_judges_every_pair_and_judges_again(executed: Callable[[str], Any]) -> None:
+    notebook = executed("04_on_a_chip")
+    text = printed(notebook)
+    assert "4 pairs judged from 6 runs, 0 not finished" in text
+    first, again = (
+        output.data["text/markdown"]
+        for output in outputs(notebook)
+        if "text/markdown" in output.get("data", {})
+    )
+    answers = {"feasible", "feasible with reservations", "not feasible", "unknown"}
+    for table in (first, again):
+        assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["`osttp`", "`sltt`"]
+        told = re.findall(r"\*\*(.*?)\*\*", table)
+        assert len(told) == 4
+        assert set(told) <= answers
+    # At the lowest figures phase-change memory does not last, at the highest it does; static memory always.
+    assert first.count("endurance") == 2
+    assert "endurance" not in again
+    # What its text says of rules and of ways to write.
+    assert "osttp  local" in text
+    assert "sltt   reads weights backwards" in text
+    means = [float(one) for one in re.findall(r"writes +([\d.]+) writes", text)]
+    assert len(means) == 3
+    assert means[2] > 10 * means[1]

@@ -12,6 +12,8 @@ import typer
 from workbench.cli.compare import HELP as COMPARE_HELP
 from workbench.cli.compare import compare
 from workbench.cli.data import data_app
+from workbench.cli.feasibility import HELP as FEASIBILITY_HELP
+from workbench.cli.feasibility import feasibility
 from workbench.cli.output import complain, table
 from workbench.cli.plugins import check_app, list_plugins, show_plugin
 from workbench.cli.report import HELP as REPORT_HELP
@@ -44,6 +46,9 @@ app.command("sweep", help=SWEEP_HELP, short_help="Run a grid of experiments.")(s
 app.command(
     "compare", help=COMPARE_HELP, short_help="Put runs side by side: means over seeds, what differs."
 )(compare)
+app.command(
+    "feasibility", help=FEASIBILITY_HELP, short_help="Judge whether learners can learn on a chip's devices."
+)(feasibility)
 app.command("reproduce", help=REPRODUCE_HELP, short_help="Rerun a published table and compare.")(reproduce)
 app.command("report", help=REPORT_HELP, short_help="Write a study as one HTML page.")(report)
 app.command("list", short_help="List the installed plug-ins.")(list_plugins)

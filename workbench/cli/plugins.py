@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from workbench.checks import CheckResult
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LONGEST_CELL = 40
+"""Characters of a type or default in `workbench show`; a longer one goes on in the next line."""
 SECTIONS = ("train", "track", "diagnose", "stream", "cost", "general")
 
 check_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Hold a plug-in to its contract.")
@@ -79,7 +81,12 @@ def show_plugin(
         for field in description["fields"]
     ]
     typer.echo(
-        "\n" + (table(("key", "type", "default", "range", "description"), rows) if rows else "No settings.")
+        "\n"
+        + (
+            table(("key", "type", "default", "range", "description"), rows, lead=LONGEST_CELL)
+            if rows
+            else "No settings."
+        )
     )
     for note in description["notes"]:
         typer.echo(f"\n{note}")

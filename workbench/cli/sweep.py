@@ -85,12 +85,9 @@ def sweep(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Run a grid of experiments; see HELP."""
-    from workbench.sweep.engines import ENGINES, check_engine, cores
+    from workbench.sweep.engines import cores, engine_named
 
-    chosen = next((one for one in ENGINES if one == engine), None)
-    if chosen is None:
-        raise ConfigurationError(f"--engine {engine}: must be one of {', '.join(ENGINES)}")
-    check_engine(chosen, address)
+    chosen = engine_named(engine, address)
     grids, folder = _asked_for(overrides or (), config, out)
     # What is faulty is told before a folder is made for it.
     by_grid = _jobs(grids)
@@ -116,7 +113,7 @@ def sweep(
             workers=at_once,
             engine=chosen,
             address=address,
-            observers=_observers(jobs, silent),
+            observers=observers(jobs, silent),
         )
     if as_json:
         content = {"study": str(folder), "jobs": len(jobs), "counts": dict(counts(summary))}
@@ -163,18 +160,22 @@ def _named(jobs: Sequence[list[Job]], grids: Sequence[Grid], folder: Path) -> li
     return list({job.name: job for job in named}.values())
 
 
-def _observers(jobs: Sequence[Job], silent: bool) -> list[Any]:
+def observers(jobs: Sequence[Job], silent: bool, *, advice: bool = True) -> list[Any]:
+    """Return what is told how a sweep goes: the terminal, unless silent, and MLflow.
+
+    advice: whether the terminal says at the end what to do next.
+    """
     from workbench.sweep.tracked import TrackedSweep
 
     # MLflow last: at the end it is waited for, and what came of the sweep has been told by then.
-    observers: list[Any] = [TrackedSweep(jobs)]
+    found: list[Any] = [TrackedSweep(jobs)]
     if not silent:
         from rich.console import Console
 
         from workbench.report.sweep_terminal import SweepTerminal
 
-        observers.insert(0, SweepTerminal(Console()))
-    return observers
+        found.insert(0, SweepTerminal(Console(), advice=advice))
+    return found
 
 
 def _print_plan(

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workbench.config import DEFAULTS
-from workbench.errors import ConfigurationError, PluginError, nearest
+from workbench.errors import ConfigurationError, nearest
+from workbench.feasibility.quantities import seconds
 from workbench.plugin import PluginConfig
 from workbench.registry import Registry
 
 REFERENCE = DEFAULTS["hardware"]
 """Ideal hardware, against which every device is held."""
+FLOAT = 0
+"""Bits of a weight that stand for floating point."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,8 @@ class Axis:
     """A setting of devices that is swept.
 
     field: of the devices' settings. also: settings of which a device must have one besides; a device that does not
-    drift takes no notice of time. values: when none are given. scale: of the picture's axis; `symlog` is logarithmic
-    with a place for 0. worse: the direction in which devices get worse. alone: a device that has the field takes part
-    although nobody named it.
+    drift takes no notice of time. values: when none are given. unit: of the values. worse: the direction in which
+    devices get worse. stand_in: a device that takes part although nobody named it, where none that was named can.
     """
 
     name: str
@@ -33,14 +35,26 @@ class Axis:
     title: str
     values: tuple[float | int, ...]
     also: tuple[str, ...] = ()
-    scale: Literal["linear", "symlog"] = "linear"
+    unit: Literal["bits", "times", "share", "seconds", ""] = ""
     worse: Literal["up", "down"] = "up"
-    alone: bool = False
+    stand_in: str | None = None
 
     @property
     def key(self) -> str:
         """The setting as it is typed."""
         return f"hardware.{self.field}"
+
+    def told(self, value: float | int) -> str:
+        """Return a value as it is told.
+
+        >>> axis_named("stuck").told(0.03), axis_named("drift").told(86400), axis_named("noise").told(2)
+        ('3 %', '1 d', '×2')
+        """
+        if self.unit == "seconds":
+            return seconds(float(value)) if value else "0"
+        if self.unit == "share":
+            return f"{100 * value:g} %" if value else "0"
+        return f"×{value:g}" if self.unit == "times" else f"{value:g}"
 
     def applies(self, config: type[PluginConfig]) -> bool:
         """Tell whether devices with these settings can be swept along the axis."""
@@ -49,17 +63,25 @@ class Axis:
 
 
 AXES = (
-    Axis("bits", "bits", "resolution of the weights, bits", (2, 3, 4, 5, 6, 8), worse="down", alone=True),
-    Axis("noise", "read_noise", "read noise, times the device's own", (0, 0.5, 1, 2, 4)),
-    Axis("asymmetry", "up_down", "asymmetry of steps up and down", (0, 0.1, 0.2, 0.4)),
-    Axis("stuck", "stuck", "share of devices that are stuck", (0, 0.01, 0.03, 0.1, 0.2)),
+    Axis(
+        "bits",
+        "bits",
+        "bits of a weight",
+        (2, 3, 4, 5, 6, 7, 8),
+        unit="bits",
+        worse="down",
+        stand_in="quantised",
+    ),
+    Axis("noise", "read_noise", "read noise, times that of the device", (0, 0.5, 1, 2, 4), unit="times"),
+    Axis("asymmetry", "up_down", "asymmetry of pulses up and down", (0, 0.1, 0.2, 0.4)),
+    Axis("stuck", "stuck", "share of devices that are stuck", (0, 0.01, 0.03, 0.1, 0.2), unit="share"),
     Axis(
         "drift",
         "t_read",
-        "time between learning and use, seconds",
+        "time between learning and use",
         (0, 3600, 86_400, 2_592_000, 31_536_000),
         also=("drift",),
-        scale="symlog",
+        unit="seconds",
     ),
 )
 
@@ -83,24 +105,12 @@ def settings_model(device: str, registry: Registry) -> type[PluginConfig]:
 def devices_of(axis: Axis, devices: Iterable[str], registry: Registry) -> list[str]:
     """Return the devices to follow along an axis: those of `devices` that it applies to.
 
-    Where none has it, an axis that stands alone takes the first device installed that has.
+    Where there is none, the axis's stand-in, if that is registered. Raises PluginError for a broken device.
     """
     found = [name for name in devices if axis.applies(settings_model(name, registry))]
-    if found or not axis.alone:
+    if found or axis.stand_in not in registry.names("hardware"):
         return found
-    return [name for name in _installed(registry) if axis.applies(settings_model(name, registry))][:1]
-
-
-def _installed(registry: Registry) -> list[str]:
-    """Return the devices that load, by name."""
-    names = []
-    for name in registry.names("hardware"):
-        try:
-            registry.load("hardware", name)
-        except PluginError:
-            continue
-        names.append(name)
-    return names
+    return [axis.stand_in]
 
 
 def own_value(axis: Axis, device: str, settings: Mapping[str, Any], registry: Registry) -> Any:

@@ -41,10 +41,12 @@ def endurance(budget: Budget, cell: Cell) -> Endurance:
     if isinstance(wanted, float):
         return Endurance(wanted, f"budget of {number(wanted)} writes")
     if wanted == "device":
+        if cell.own is None:
+            return Endurance(None, "the device's settings say nothing of endurance: give budget.endurance")
         return Endurance(cell.own, f"{number(cell.own)} writes by the device's settings")
     found = cell.least if wanted == "survey-min" else cell.most
     what = "least" if wanted == "survey-min" else "most"
     if found is None:
         kind = f"{cell.kind} cells" if cell.kind else "cells of this device"
-        return Endurance(None, f"no survey of {kind} says what they endure at {what}; give budget.endurance")
-    return Endurance(found, f"{number(found)} writes, the {what} that a survey found for {cell.kind} cells")
+        return Endurance(None, f"no survey at hand says what {kind} endure at {what}: give budget.endurance")
+    return Endurance(found, f"{number(found)} writes, the {what} that a survey found for {cell.kind}")

@@ -63,12 +63,16 @@ class Writes:
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules of a training sequence; None for unknown. parts: by what takes it, as far as that is known."""
+    """Joules of a training sequence; None for unknown.
+
+    parts: by what takes it, as far as that is known. left_out: what the table has no price for. assumed: in sentences.
+    """
 
     total: float | None
     parts: Mapping[str, float]
     table: str
     left_out: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
 
 
 def memory(runs: Sequence[Run]) -> Memory | None:
@@ -119,19 +123,23 @@ def energy(runs: Sequence[Run]) -> Energy | None:
     known: list[Mapping[str, Any]] = [run.results["energy"] for run in runs if run.results.get("energy")]
     if not known or len(known) < len(runs):
         return None
-    totals = [one.get("total") for one in known]
-    total = fmean(totals) if all(one is not None for one in totals) else None
+    totals = [float(one["total"]) for one in known if one.get("total") is not None]
+    total = fmean(totals) if len(totals) == len(known) else None
     names = [name for name in PARTS if all(isinstance(one.get(name), int | float) for one in known)]
-    left_out = dict.fromkeys(entry for one in known for entry in one.get("left_out") or ())
+    left_out, assumed = (
+        tuple(dict.fromkeys(entry for one in known for entry in one.get(key) or ()))
+        for key in ("left_out", "assumed")
+    )
     return Energy(
         total,
         {name: fmean(float(one[name]) for one in known) for name in names},
         str(known[0].get("table", "")),
-        tuple(left_out),
+        left_out,
+        assumed,
     )
 
 
-PARTS = ("cells", "periphery", "digital", "forward", "learning", "writes")
+PARTS = ("cells", "periphery", "digital", "arithmetic", "words", "forward", "learning", "writes")
 """Keys of `energy` in results.json that are parts of its total, or of each other."""
 
 

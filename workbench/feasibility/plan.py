@@ -6,14 +6,23 @@ the axis. A point at a device's own value is the same run as that of the first g
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from workbench.config import split_learner
 from workbench.errors import ConfigurationError
-from workbench.feasibility.axes import REFERENCE, Axis, axis_named, devices_of, own_value, settings_model
+from workbench.feasibility.axes import (
+    FLOAT,
+    REFERENCE,
+    Axis,
+    axis_named,
+    devices_of,
+    own_value,
+    settings_model,
+)
 from workbench.feasibility.request import Request
 from workbench.registry import Registry
 from workbench.sweep.grid import Case, Grid
@@ -42,6 +51,11 @@ class Part:
     axis: Axis | None = None
     device: str | None = None
 
+    @property
+    def values(self) -> list[float | int]:
+        """The values along the axis, rising; none without an axis."""
+        return [] if self.axis is None else list(self.grid.axes[self.axis.key])
+
     def places(self) -> list[Place]:
         """Return what each job stands for, in their order."""
         return [
@@ -61,6 +75,8 @@ class Plan:
     """The grids of a study and their jobs, each under one name wherever it stands."""
 
     parts: tuple[Part, ...]
+    unused: tuple[Axis, ...] = ()
+    """Axes asked for along which none of the devices can be followed."""
 
     @property
     def grids(self) -> list[Grid]:
@@ -77,21 +93,23 @@ class Plan:
         by_grid = [list(part.jobs) for part in self.parts]
         named = named_in_study(by_grid, self.grids, folder)
         parts = zip(self.parts, named, strict=True)
-        return Plan(tuple(replace(part, jobs=tuple(jobs)) for part, jobs in parts))
+        return replace(self, parts=tuple(replace(part, jobs=tuple(jobs)) for part, jobs in parts))
 
 
 def plan_of(request: Request, registry: Registry) -> Plan:
     """Return the runs that a request needs. Raises ConfigurationError listing every problem."""
-    models = {name: settings_model(name, registry) for name in (REFERENCE, *request.devices)}
-    scoped = _scoped(request, models, registry)
+    axes = {axis_named(name): values for name, values in request.axes.items()}
+    devices = {axis: devices_of(axis, request.devices, registry) for axis in axes}
+    scoped = _scoped(request, dict.fromkeys([*request.devices, *chain(*devices.values())]), registry)
     parts = [_part(request, [REFERENCE, *request.devices], request.seeds, scoped, registry)]
-    for name, values in request.axes.items():
-        axis = axis_named(name)
-        devices = devices_of(axis, request.devices, registry)
-        parts += [_along(request, axis, values, device, scoped, registry) for device in devices]
+    for axis, values in axes.items():
+        parts += [_along(request, axis, values, device, scoped, registry) for device in devices[axis]]
     # One name for one run, whichever grid it is met in first.
     everything = [job for part in parts for job in part.jobs]
-    return Plan(tuple(replace(part, jobs=tuple(named_as_in(part.jobs, everything))) for part in parts))
+    return Plan(
+        tuple(replace(part, jobs=tuple(named_as_in(part.jobs, everything))) for part in parts),
+        tuple(axis for axis in axes if not devices[axis]),
+    )
 
 
 def _along(
@@ -106,6 +124,8 @@ def _along(
     own = own_value(axis, device, settings, registry)
     # The device as it is stands on the curve, at no cost: its run is there already.
     known = device in request.devices and isinstance(own, int | float) and not isinstance(own, bool)
+    # Weights of floating point are better than any number of bits, and not at the other end.
+    known = known and not (axis.unit == "bits" and own == FLOAT)
     everything = sorted({*values, own} if known else set(values))
     return _part(request, [device], request.axis_seeds, scoped, registry, axis, everything)
 
@@ -135,17 +155,18 @@ def _part(
     return Part(grid, tuple(jobs_of(grid, registry)), axis, None if axis is None else devices[0])
 
 
-def _scoped(request: Request, models: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+def _scoped(request: Request, devices: Iterable[str], registry: Registry) -> dict[str, Any]:
     """Return the settings that only some devices or rules have, for which the others shall not fail.
 
     Raises ConfigurationError for one that no device has.
     """
+    named = list(devices)
     found: dict[str, Any] = {}
     for key, value in request.settings.items():
         section, _, field = key.partition(".")
         if section == "hardware" and field:
-            if not _owners(section, field, request.devices, registry):
-                allowed = sorted({name for model in models.values() for name in model.model_fields})
+            if not _owners(section, field, named, registry):
+                allowed = sorted({key for one in named for key in settings_model(one, registry).model_fields})
                 raise ConfigurationError(unknown_key(field, "hardware", allowed))
             found[key] = value
         elif section == "learner" and _owners(section, field, request.learners, registry):

@@ -41,7 +41,7 @@ def quantity(value: object, units: Mapping[str, float], example: str) -> float:
         raise ValueError(wanted)
     unit = match[2]
     if unit not in units:
-        guess = nearest(unit, units) or _other_case(unit, units) if unit else None
+        guess = _other_case(unit, units) or nearest(unit, units) if unit else None
         hint = f"; did you mean {guess}?" if guess else ""
         what = f"{unit!r} is no unit here" if unit else "the unit is missing"
         raise ValueError(f"{what}{hint} ({wanted})")

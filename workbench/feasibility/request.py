@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.config import DEFAULTS
 from workbench.errors import ConfigurationError
-from workbench.feasibility.axes import AXES, REFERENCE, axis_named
+from workbench.feasibility.axes import AXES, FLOAT, REFERENCE, axis_named
 from workbench.feasibility.budget import Budget, budget_of
 from workbench.overrides import parse_value_of, read_config_file, split_override, to_yaml
 from workbench.registry import Registry
@@ -126,6 +126,12 @@ def request_of(
     )
 
 
+def budgets_alone(overrides: Sequence[str]) -> bool:
+    """Tell whether nothing but budgets is asked for, or nothing at all. Raises ConfigurationError."""
+    ours, others = _parted(overrides)
+    return not others and not ours[SENSITIVITY]
+
+
 def rebudgeted(request: Request, overrides: Sequence[str]) -> Request:
     """Return a request with other budgets. Raises ConfigurationError for anything but `budget.KEY=VALUE`."""
     ours, others = _parted(overrides)
@@ -197,9 +203,15 @@ def _axes(texts: Mapping[str, str], only: Sequence[str] | None) -> dict[str, tup
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             raise ConfigurationError(f"{SENSITIVITY}.{key}={text}: wants numbers")
         try:
-            given[axis_named(key).name] = tuple(sorted(set(values)))
+            axis = axis_named(key)
         except ConfigurationError as error:
             raise ConfigurationError(f"{SENSITIVITY}.{key}: {error}") from error
+        if axis.unit == "bits" and FLOAT in values:
+            raise ConfigurationError(
+                f"{SENSITIVITY}.{key}={text}: {FLOAT} stands for floating point, as {REFERENCE} hardware has it; "
+                "leave it out"
+            )
+        given[axis.name] = tuple(sorted(set(values)))
     try:
         wanted = [axis.name for axis in AXES] if only is None else [axis_named(name).name for name in only]
     except ConfigurationError as error:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.feasibility.axes import REFERENCE
 from workbench.feasibility.plan import Place, Plan
 from workbench.runfolder import read_results
+
+if TYPE_CHECKING:
+    from workbench.sweep.folder import StudyFolder
+    from workbench.sweep.worker import Outcome
 
 
 @dataclass(frozen=True)
@@ -23,18 +27,21 @@ class Run:
 
 @dataclass(frozen=True)
 class Missing:
-    """A job without a finished run: its name and status."""
+    """A job without a finished run: its name, status, error if it has one, and log, from the study's folder on."""
 
     job: str
     status: str
+    error: str = ""
+    log: str = ""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Finished runs by place, and the jobs that have none."""
+    """Finished runs by place, the jobs that have none, and the values planned along each axis of a device."""
 
     runs: Mapping[Place, Run]
-    missing: tuple[Missing, ...] = field(default=())
+    missing: tuple[Missing, ...] = ()
+    planned: Mapping[tuple[str, str], Sequence[float | int]] = field(default_factory=dict)
 
     def of(self, learner: str, device: str) -> list[Run]:
         """Return the runs of a learner on a device as it is, by seed."""
@@ -48,16 +55,6 @@ class Found:
         """Return the runs at one point of an axis, by seed."""
         return self._along(learner, device, axis, value)
 
-    def values(self, device: str, axis: str) -> list[float | int]:
-        """Return the values on an axis of a device at which there is a run, rising."""
-        places = [place for place in self.runs if (place.device, place.axis) == (device, axis)]
-        return sorted({place.value for place in places if place.value is not None})
-
-    def curves(self) -> list[tuple[str, str]]:
-        """Return the axes and devices along which there are runs, in the order of the plan."""
-        pairs = [(place.axis, place.device) for place in self.runs]
-        return list(dict.fromkeys((axis, device) for axis, device in pairs if axis is not None))
-
     def _along(self, learner: str, device: str, axis: str | None, value: Any) -> list[Run]:
         wanted = (learner, device, axis, value)
         found = [
@@ -67,7 +64,10 @@ class Found:
 
 
 def find(folder: Path, plan: Plan) -> Found:
-    """Return what the study in a folder has of a plan. A run with other settings than planned counts as missing."""
+    """Return what the study in a folder has of a plan. A run with other settings than planned counts as missing.
+
+    Raises DataError for a run whose results are damaged.
+    """
     from workbench.sweep.conductor import orders_of
     from workbench.sweep.folder import StudyFolder
     from workbench.sweep.worker import state_of
@@ -83,11 +83,24 @@ def find(folder: Path, plan: Plan) -> Found:
             if job.name in finished:
                 path = study.run(job.name).path.relative_to(study.path)
                 runs[place] = Run(path.as_posix(), place.seed, results[job.name])
-    known = {name: study.status(name).status for name in orders if name not in finished}
-    missing = [
-        Missing(name, "stale" if states[name].status == "stale" else status) for name, status in known.items()
-    ]
-    return Found(runs, tuple(missing))
+    missing = tuple(_missing(study, name, states[name]) for name in orders if name not in finished)
+    planned = {
+        (part.axis.name, part.device): part.values
+        for part in plan.parts
+        if part.axis is not None and part.device is not None
+    }
+    return Found(runs, missing, planned)
+
+
+def _missing(study: StudyFolder, job: str, state: Outcome) -> Missing:
+    """Return what is known of a job without a finished run."""
+    if state.status == "stale":
+        return Missing(job, "stale", state.error or "")
+    known, log = study.status(job), study.log_file(job)
+    # Told as finished, by a run folder that is not there any more.
+    status = "missing" if known.status == "finished" else known.status
+    where = log.relative_to(study.path).as_posix() if log.is_file() else ""
+    return Missing(job, status, known.error or "", where)
 
 
 def folders(runs: Iterable[Run]) -> list[str]:

@@ -137,7 +137,12 @@ def wear(runs: Sequence[Run], budget: Budget, cell: Cell) -> Finding:
     found, where, allowed = numbers.writes(runs), folders(runs), endurance(budget, cell)
     if found is None:
         if allowed.writes == math.inf:
-            return Finding("endurance", "met", allowed.source, {}, where)
+            known = {
+                "lifetime_seconds": math.inf,
+                "budget_seconds": budget.lifetime,
+                "source": allowed.source,
+            }
+            return Finding("endurance", "met", allowed.source, known, where)
         return Finding(
             "endurance", "unknown", "the runs do not say how often devices were written", {}, where
         )
@@ -152,25 +157,24 @@ def wear(runs: Sequence[Run], budget: Budget, cell: Cell) -> Finding:
     first, most = told["lifetime_seconds"], told["lifetime_p99_seconds"]
     if first >= budget.lifetime:
         status: Status = "met"
-        text = f"lasts {seconds(first)}"
+        text = f"lasts {seconds(first)}" if found.largest else "no device was written"
     elif most >= budget.lifetime:
         status = "reservation"
-        text = f"the first device fails after {seconds(first)}, 99 of 100 last {seconds(most)}"
+        others = f"last {seconds(most)}" if found.p99 else "were not written"
+        text = f"the first device fails after {seconds(first)}, 99 of 100 {others}"
     else:
         status = "missed"
         text = f"devices fail from {seconds(first)} on, 1 in 100 within {seconds(most)}"
     return Finding(
         "endurance",
         status,
-        f"{text} of {seconds(budget.lifetime)} wanted: {often}; {allowed.source}",
+        f"{text}, {seconds(budget.lifetime)} wanted: {often}; {allowed.source}",
         told,
         where,
     )
 
 
-def _wear_numbers(
-    found: numbers.Writes, allowed: Endurance, rate: float, budget: Budget
-) -> dict[str, float | None]:
+def _wear_numbers(found: numbers.Writes, allowed: Endurance, rate: float, budget: Budget) -> dict[str, Any]:
     def lifetime(per_sample: float) -> float | None:
         if allowed.writes is None:
             return None
@@ -185,6 +189,7 @@ def _wear_numbers(
         "samples": found.samples,
         "samples_per_second": rate,
         "endurance": allowed.writes,
+        "source": allowed.source,
         "lifetime_seconds": lifetime(found.largest_per_sample),
         "lifetime_p99_seconds": lifetime(found.p99_per_sample),
         "budget_seconds": budget.lifetime,
@@ -207,16 +212,17 @@ def energy(runs: Sequence[Run], budget: Budget) -> Finding:
         "samples_per_second": rate,
         "table": found.table,
         "left_out": list(found.left_out),
+        "assumed": list(found.assumed),
         "budget_watts": budget.power,
         "budget_joules": budget.energy,
     }
     if found.total is None or power is None:
         left_out = ", ".join(found.left_out) or "something"
-        text = f"unknown: the table {found.table} has no price for {left_out}"
+        text = f"the table {found.table} has no price for {left_out}"
         return Finding("energy", "unknown", text, told, where)
     apart = ", ".join(f"{name} {joules(found.parts[name])}" for name in APART if name in found.parts)
     text = f"{joules(found.total)} a sequence{f' ({apart})' if apart else ''}, {watts(power)}"
-    text += f" at {number(rate)} a second, of {watts(budget.power)}; table {found.table}"
+    text += f" at {number(rate)} a second, {watts(budget.power)} allowed; table {found.table}"
     dear = budget.energy is not None and found.total > budget.energy
     if dear:
         text += f"; more than {joules(budget.energy)} a sequence"
@@ -259,7 +265,9 @@ def forgetting(runs: Sequence[Run], ideal: Sequence[Run], budget: Budget) -> Fin
     """Tell how much more is forgotten than on ideal hardware; accuracy has felt it, so it rules nothing out itself."""
     where, own = folders([*runs, *ideal]), numbers.mean_of(runs, "forgetting")
     if own is None:
-        return Finding("forgetting", "met", "one task: nothing to forget", {}, where)
+        if all(len(run.results["tasks"]) == 1 for run in runs):
+            return Finding("forgetting", "met", "one task: nothing to forget", {}, where)
+        return Finding("forgetting", "unknown", "the runs do not say what was forgotten", {}, where)
     difference = numbers.against(runs, ideal, "forgetting")
     told = {
         "forgetting": own.mean,

@@ -34,6 +34,15 @@ def threads_per_job(workers: int) -> int:
     return max(1, cores() // workers)
 
 
+def engine_named(name: str, address: str | None) -> Engine:
+    """Return the engine of that name. Raises ConfigurationError when it is none, or cannot be used here."""
+    chosen = next((one for one in ENGINES if one == name), None)
+    if chosen is None:
+        raise ConfigurationError(f"--engine {name}: must be one of {', '.join(ENGINES)}")
+    check_engine(chosen, address)
+    return chosen
+
+
 def check_engine(engine: Engine, address: str | None) -> None:
     """Raise ConfigurationError when the engine's packages are not installed, or an address has no meaning."""
     needed = {"local": (), "dask": ("dask", "distributed"), "ray": ("ray",)}[engine]

@@ -18,6 +18,7 @@ from typing import Any, Literal, TextIO
 
 from workbench.config import ExperimentConfig, resolve
 from workbench.errors import DataError, WorkbenchError
+from workbench.overrides import read_config_file
 from workbench.sweep.folder import JobStatus, StudyFolder
 
 MACHINE = ("track", "device", "threads", "cost")
@@ -91,7 +92,10 @@ def state_of(study: StudyFolder, job: str, config: Mapping[str, Any]) -> Outcome
     if not folder.config_file.is_file():
         return Outcome(job, "interrupted")
     try:
-        stored = resolve((), folder.config_file).to_dict()
+        stored = read_config_file(folder.config_file)
+        # Word for word the same needs no second look, which would cost as much again for each of many runs.
+        if _computed(stored) != _computed(config):
+            stored = resolve((), folder.config_file).to_dict()
     except WorkbenchError as error:
         return Outcome(job, "stale", f"{folder.config_file}: {error}".splitlines()[0])
     difference = first_difference(stored, config)
@@ -102,6 +106,11 @@ def state_of(study: StudyFolder, job: str, config: Mapping[str, Any]) -> Outcome
     except DataError:
         finished = False
     return Outcome(job, "finished" if finished else "interrupted")
+
+
+def _computed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that tells what a run computes."""
+    return {key: value for key, value in config.items() if key not in MACHINE}
 
 
 def first_difference(stored: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str | None:
