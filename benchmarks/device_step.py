@@ -1,7 +1,7 @@
 """One training step with the weights on devices, against the same step on ideal hardware.
 
     python -m benchmarks.device_step
-    python -m benchmarks.device_step --hardware pcm,reram-om:update=tiki-taka-2 --learner sltt --batch 1,32 --json out.json
+    python -m benchmarks.device_step --hardware pcm,reram-om:update=tiki-taka-2 --learner sltt --batch 1,32
 
 Forward, gradients, optimiser, and what the chip does as in the trainer: reads before a batch, writes after the
 optimiser's step. All variants take turns in one process; `ratio` is the median over rounds of variant / ideal. Settings
