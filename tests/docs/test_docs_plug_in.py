@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.checks import check_learner
+from workbench.checks import check_hardware, check_learner
 from workbench.config import resolve
 from workbench.diagnose import alignment, exact_gradients
 from workbench.experiment import run_experiment
@@ -75,7 +75,7 @@ def test_there_is_one_of_every_kind_and_each_is_listed(registry):
 def test_listing_them_imports_nothing_heavy(registry):
     for name, text in FILES.items():
         heavy = re.findall(
-            r"^(?:import|from) (torch|numpy|sklearn|workbench\.(?!plugin|tasks|rules\.settings)\S*)",
+            r"^(?:import|from) (torch|numpy|sklearn|workbench\.(?!plugin|tasks|rules\.settings|hardware\.settings)\S*)",
             text,
             re.M,
         )
@@ -165,14 +165,19 @@ def test_the_scenario_shows_each_image_once_row_by_row(registry):
     np.testing.assert_array_equal(stream.training_pool.inputs[5].ravel() * 16, images[5])
 
 
+def test_the_device_keeps_its_contract(registry):
+    assert [result for result in check_hardware("mismatch", registry) if not result.passed] == []
+
+
 def test_the_device_reads_its_own_cells_and_without_spread_is_ideal(registry):
     def network(spread):
         made = plugin(registry, "backbone", "adaptive", hidden=(6,)).build(
             8, 3, torch.Generator().manual_seed(0)
         )
-        plugin(registry, "hardware", "mismatch", spread=spread).attach(made, RandomStreams(3))
+        chips.append(plugin(registry, "hardware", "mismatch", spread=spread).attach(made, RandomStreams(3)))
         return made
 
+    chips = []
     ideal, same, other = network(0.0), network(0.2), network(0.2)
     inputs = torch.rand(5, 2, 8, generator=torch.Generator().manual_seed(2))
     plain = plugin(registry, "backbone", "adaptive", hidden=(6,)).build(
@@ -181,8 +186,8 @@ def test_the_device_reads_its_own_cells_and_without_spread_is_ideal(registry):
     assert torch.equal(ideal(inputs), plain(inputs))
     assert torch.equal(same(inputs), other(inputs))
     with torch.no_grad():
-        for layer, array in zip(plain.layers, same.layers, strict=True):
-            layer.synapse.weight.mul_(array.synapse.cells)
+        for layer, stored in zip(plain.layers, chips[1].stored, strict=True):
+            layer.synapse.weight.mul_(stored.array.cells)
     torch.testing.assert_close(same(inputs), plain(inputs))
     assert [name for name, _ in same.named_parameters()] == [name for name, _ in plain.named_parameters()]
 
@@ -204,7 +209,7 @@ def test_they_run_together(registry, tmp_path, choice):
 
 def test_commands_are_about_what_is_installed(registry):
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
         if words[0] == "run":

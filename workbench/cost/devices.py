@@ -30,14 +30,12 @@ TIKI_TAKA = "tiki-taka"
 class Pace:
     """How often things happen, means of a training sample.
 
-    steps: forward, stored sequences that joined included. updates: of the devices. batches: at the start of each,
-    drift is measured where it is compensated. transfers: columns read of each array that is written through a fast one,
-    by name.
+    steps: forward, stored sequences that joined included. updates: of the devices. transfers: columns read of each
+    array that is written through a fast one, by name.
     """
 
     steps: float
     updates: float
-    batches: float
     transfers: Mapping[str, float]
 
 
@@ -81,15 +79,15 @@ class Arrays:
             for one in self.reports
         }
 
-    def pace(self, steps: float, batches: float) -> Pace:
+    def pace(self, steps: float) -> Pace:
         """Return the pace of the run that was."""
         transfers = {one["name"]: one.get("transfers", 0) / self.samples for one in self.reports}
-        return Pace(steps, self.updates / self.samples, batches, transfers)
+        return Pace(steps, self.updates / self.samples, transfers)
 
-    def planned_pace(self, steps: float, batches: float, updates: float) -> Pace:
+    def planned_pace(self, steps: float, updates: float) -> Pace:
         """Return the pace of a run with so many updates by training sample."""
         every = getattr(self.settings, "transfer_every", 1)
-        return Pace(steps, updates, batches, {one["name"]: updates / every for one in self.reports})
+        return Pace(steps, updates, {one["name"]: updates / every for one in self.reports})
 
     def transposed(self, rule: Rule, steps: float, batch: float) -> Transposed | None:
         """Return how errors of a sequence get through arrays, None if the rule does not say.
@@ -113,9 +111,6 @@ class Arrays:
         found += transposed_reads(self.shapes, transposed.times)
         for one in self.reports:
             shape = self.shapes[one["name"]]
-            if "compensation" in one:
-                # Read with the identity matrix: input by input.
-                found += one_hot_reads("compensation", shape, pace.batches * shape.inputs)
             if self.through_fast:
                 found += one_hot_reads("transfers", shape, pace.transfers[one["name"]])
         return found

@@ -70,7 +70,7 @@ def _learning_costs(
     devices = None
     if experiment.chip is not None:
         arrays = Arrays.of(experiment.chip, work.samples)
-        pace = arrays.pace(work.steps / work.samples, work.batches / work.samples)
+        pace = arrays.pace(work.steps / work.samples)
         devices = Devices(arrays, pace, arrays.pulses / work.samples)
     sample = training_sample(experiment, activity, data.input_bits, schedule, devices)
     if sample is None:
@@ -104,7 +104,7 @@ def planned_costs(experiment: Experiment) -> dict[str, Any] | None:
     devices = None
     if experiment.chip is not None:
         arrays = Arrays.of(experiment.chip, 1)
-        devices = Devices(arrays, arrays.planned_pace(data.steps, 1.0 / size, updates), None)
+        devices = Devices(arrays, arrays.planned_pace(data.steps, updates), None)
     sample = training_sample(experiment, activity, data.input_bits, schedule, devices)
     if sample is None:
         return None

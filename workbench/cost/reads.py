@@ -16,8 +16,8 @@ from workbench.cost.counts import MeanActivity, Signals
 if TYPE_CHECKING:
     from workbench.backbones.network import Network
 
-PURPOSES = ("forward", "transposed", "compensation", "transfers")
-FORWARD_READS = ("forward", "compensation")
+PURPOSES = ("forward", "transposed", "transfers")
+FORWARD_READS = ("forward",)
 """Purposes that inference has too."""
 
 

@@ -29,8 +29,12 @@ class Array(Protocol):
         """Whether reads differ from batch to batch although nothing was written: noise or drift."""
         ...
 
-    def redraw(self, generator: torch.Generator) -> None:
-        """Draw the read noise anew that is then held until the next call; 1/f noise is slow."""
+    def redraw(self, generator: torch.Generator, since: float | None = None) -> None:
+        """Draw the read noise anew that is then held until the next call; 1/f noise is slow.
+
+        since: when learning stopped, seconds, if the reads that follow are of weights that are only used; what has
+        drifted since then may be made up for. None while the network learns.
+        """
         ...
 
     def read(self, now: float) -> Tensor:

@@ -113,7 +113,7 @@ class Chip:
         """
         kept = [(stored, stored.shown.clone()) for stored in self.stored if stored.array.restless]
         self._testing = self.streams.torch(f"hardware/{name}")
-        self._redraw(self._testing, self.now + self.settings.t_read)
+        self._redraw(self._testing, self.now + self.settings.t_read, since=self.now)
         try:
             yield
         finally:
@@ -123,11 +123,11 @@ class Chip:
                     stored.shown.copy_(shown)
                     stored.parameter.copy_(shown)
 
-    def _redraw(self, generator: torch.Generator, now: float) -> None:
-        """Draw held noise anew and show the weights as they are read at `now`."""
+    def _redraw(self, generator: torch.Generator, now: float, since: float | None = None) -> None:
+        """Draw held noise anew and show the weights as they are read at `now`; since: see `Array.redraw`."""
         restless = [stored for stored in self.stored if stored.array.restless]
         for stored in restless:
-            stored.array.redraw(generator)
+            stored.array.redraw(generator, since)
         self._show(restless, now)
 
     @torch.no_grad()

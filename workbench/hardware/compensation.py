@@ -2,7 +2,9 @@
 
     gain = s(reference) / s(now),   s = mean |output|, at least 1e-4 of the largest weight           (Joshi et al. 2020)
 
-The mean is that over a tile, or over each output of a tile by itself.
+The mean is that over a tile, or over each output of a tile by itself. It is for weights that are only used: a network
+that learns reads what has drifted and corrects it itself. Were its weights written to what a gain makes of them, they
+would shrink with every write and the gain would grow without end, as 1 / drift for each time that all are written.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class ContinuousArray:
             low, high = self.lower.clamp(-held, held), self.upper.clamp(-held, held)
             self.weights = torch.where(self.wear.stuck[0], low + (high - low) * drawn, self.weights)
 
-    def redraw(self, generator: torch.Generator) -> None:
+    def redraw(self, generator: torch.Generator, since: float | None = None) -> None:
         """Nothing: reads repeat."""
 
     def read(self, now: float) -> Tensor:

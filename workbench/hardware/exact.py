@@ -24,7 +24,7 @@ class ExactArray:
         """See `Array.restless`: they are read alike as long as nothing is written."""
         return False
 
-    def redraw(self, generator: torch.Generator) -> None:
+    def redraw(self, generator: torch.Generator, since: float | None = None) -> None:
         """See `Array.redraw`: there is no noise."""
 
     def read(self, now: float) -> Tensor:

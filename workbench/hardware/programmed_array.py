@@ -1,6 +1,7 @@
 """A weight matrix on differential pairs of devices that are written and verified.
 
-    w = gain (sum of g+ - sum of g-) / u,    u microsiemens for a unit of weight; one of the pair aims at g_min
+    w = gain (sum of g+ - sum of g-) / u,    u microsiemens for a unit of weight; one of the pair aims at g_min;
+                                             gain 1 while the network learns
 
 Without imperfections `read` returns what was wanted bit for bit. Read noise is drawn once a weight.
 """
@@ -38,7 +39,7 @@ class ProgrammedArray:
         shape = (2 * device.sharing, *weights.shape)
         self.wear = Wear(shape, settings, generator, weights)
         self.target = torch.full_like(weights, math.nan, memory_format=torch.contiguous_format)
-        """What each weight was last programmed to, before compensation."""
+        """What each weight was last programmed to."""
         self.cells = ProgrammedCells(shape, device, per_weight, self.target)
         self.clean = torch.zeros_like(self.target)
         """Weights as they are read without noise at `_at`."""
@@ -47,13 +48,15 @@ class ProgrammedArray:
         self.noise = torch.zeros_like(self.target) if self.held else None
         """What is held of read noise: standard normal, and in units of the weights."""
         self.compensation = self._compensation()
-        self.reference = torch.zeros_like(self.target) if self.compensation else None
         self.gain = torch.ones_like(self.target) if self.compensation else None
         self.accumulator: Accumulator | None = None
         if settings.update == "mixed-precision":
             self.accumulator = Accumulator(self.target, settings.granularity * 2 * self.largest)
         self._at = 0.0
-        self._calibrate = False
+        self._fresh = False
+        """Whether the next read must look at the devices, although no time has passed."""
+        self._since: float | None = None
+        """When learning stopped, see `Array.redraw`."""
         if self.wear.stuck is not None:
             self._stick(self.wear.stuck, generator)
 
@@ -89,12 +92,12 @@ class ProgrammedArray:
         """Whether what `read` returns changes by itself, not only the noise that single reads add."""
         return self.held or self.device.drift is not None
 
-    def redraw(self, generator: torch.Generator) -> None:
-        """Draw held read noise anew; the next read measures drift anew too."""
+    def redraw(self, generator: torch.Generator, since: float | None = None) -> None:
+        """Draw held read noise anew; the next read measures anew what has drifted since learning stopped."""
         if self.draw is not None:
             drawn = self.draw if self.draw.device.type == "cpu" else torch.empty_like(self.draw, device="cpu")
             self.draw.copy_(drawn.normal_(generator=generator))
-        self._calibrate = True
+        self._fresh, self._since = True, since
 
     def read(self, now: float) -> Tensor:
         """Return the weights `[N, in]` as they are read at `now`, with the noise held."""
@@ -148,15 +151,13 @@ class ProgrammedArray:
         """Program the weights at `places` to `wanted`: those of their devices whose target changes."""
         if not len(wanted):
             return
+        if self._since is not None:
+            # What is written belongs to learning, and is not read through what a test made up for.
+            self._fresh, self._since = True, None
         self._advance(now)
-        gain = None if self.gain is None else at(self.gain, places)
-        aim = (wanted if gain is None else wanted / gain).clamp(-self.largest, self.largest)
-        devices, levels = self._changes(places, aim)
+        devices, levels = self._changes(places, wanted.clamp(-self.largest, self.largest))
         self.cells.program(devices, levels, now, generator)
-        read = self._show(places, now)
-        if self.reference is not None:
-            exact = isinstance(self.settings, DriftingConfig) and self.settings.reference == "exact"
-            put(self.reference, places, aim * gain if exact and gain is not None else read)
+        self._show(places, now)
 
     def _changes(self, places: Places, aim: Tensor) -> tuple[Tensor, Tensor]:
         """Aim weights at `aim` `[K]`; return the flat devices that are written to that end and their levels.
@@ -189,19 +190,32 @@ class ProgrammedArray:
         return devices, levels
 
     def _advance(self, now: float) -> None:
-        """Let time pass until `now`, and measure the drift if noise was redrawn or time passed."""
-        if not self._calibrate and now == self._at:
+        """Let time pass until `now`: look at the devices if noise was redrawn or time passed, and compensate drift."""
+        if not self._fresh and now == self._at:
             return
-        self._at, self._calibrate = now, False
+        self._at, self._fresh = now, False
         if not self._moving:
             return
-        self._show(None, now, compensate=False)
-        if self.compensation is not None and self.reference is not None and self.gain is not None:
-            self.compensation.apply(self.reference, self.clean, self.noise, self.gain)
+        if self.compensation is None or self.gain is None:
+            self._show(None, now)
+            return
+        self.gain.fill_(1.0)
+        if self._since is None or now <= self._since:
+            self._show(None, now)
+            return
+        reference = self._reference(self._since)
+        self._show(None, now)
+        self.compensation.apply(reference, self.clean, self.noise, self.gain)
 
-    def _show(self, places: Places, now: float, *, compensate: bool = True) -> Tensor:
+    def _reference(self, since: float) -> Tensor:
+        """Return the weights `[N, in]` that drift is compensated to."""
+        assert isinstance(self.settings, DriftingConfig)
+        if self.settings.reference == "exact":
+            return self.target
+        return self.cells.read(None, since)[0].view_as(self.target)
+
+    def _show(self, places: Places, now: float) -> Tensor:
         """Find out what some weights are read as, apart and noise; return them without, `[K]`."""
-        gain = self.gain if compensate else None
         into = None
         if places is None and self.noise is not None:
             into = self.clean.view(-1), self.noise.view(-1)
@@ -209,15 +223,12 @@ class ProgrammedArray:
         if places is not None and fast_kernels_apply(clean):
             from workbench.hardware import programmed_kernels
 
-            parts = (clean, deviation, self.draw, gain, self.clean, self.noise)
+            parts = (clean, deviation, self.draw, self.clean, self.noise)
             programmed_kernels.show(places.numpy(), *(array(part, clean) for part in parts))
             return clean
-        factor = None if gain is None else at(gain, places)
-        clean = clean if factor is None else clean.mul_(factor)
         put(self.clean, places, clean)
         if self.noise is not None and self.draw is not None and deviation is not None:
-            noise = deviation.mul_(at(self.draw, places))
-            put(self.noise, places, noise if factor is None else noise.mul_(factor))
+            put(self.noise, places, deviation.mul_(at(self.draw, places)))
         return clean
 
     def buffer_bytes(self) -> int:
@@ -238,7 +249,6 @@ class ProgrammedArray:
             "clean": self.clean,
             "draw": self.draw,
             "noise": self.noise,
-            "reference": self.reference,
             "gain": self.gain,
         }
         return self.cells.tensors() | {name: value for name, value in parts.items() if value is not None}
@@ -247,7 +257,8 @@ class ProgrammedArray:
         """Return the devices, their wear, what is collected and what was last shown."""
         state = self._tensors()
         state["at"] = torch.tensor(self._at, dtype=torch.float64)
-        state["calibrate"] = torch.tensor(self._calibrate)
+        state["fresh"] = torch.tensor(self._fresh)
+        state["since"] = torch.tensor(-1.0 if self._since is None else self._since, dtype=torch.float64)
         state |= prefixed("wear", self.wear.state_dict())
         if self.accumulator is not None:
             state |= self.accumulator.state_dict()
@@ -257,7 +268,8 @@ class ProgrammedArray:
         """Restore what `state_dict` returned."""
         for name, value in self._tensors().items():
             value.copy_(state[name])
-        self._at, self._calibrate = float(state["at"]), bool(state["calibrate"])
+        self._at, self._fresh, since = float(state["at"]), bool(state["fresh"]), float(state["since"])
+        self._since = None if since < 0 else since
         self.wear.load_state_dict(part("wear", state))
         if self.accumulator is not None:
             self.accumulator.load_state_dict(state)

@@ -88,17 +88,13 @@ def settle(
 
 
 @_kernel
-def show(
-    places: Array, weights: Array, deviation: Array, draw: Array, gain: Array, clean: Array, noise: Array
-) -> None:
-    """Note what the weights at `places` are read as, apart and noise; `weights` are compensated in place."""
+def show(places: Array, weights: Array, deviation: Array, draw: Array, clean: Array, noise: Array) -> None:
+    """Note what the weights at `places` are read as, apart and noise."""
     for k in range(weights.size):
         place = places[k]
-        factor = gain[place] if gain.size else weights.dtype.type(1.0)
-        weights[k] *= factor
         clean[place] = weights[k]
         if noise.size:
-            noise[place] = deviation[k] * draw[place] * factor
+            noise[place] = deviation[k] * draw[place]
 
 
 @_kernel

@@ -57,11 +57,12 @@ class DriftingConfig(ProgrammedConfig):
     drift: float = Field(1.0, ge=0, description="factor of the device's drift; 0: none")
     compensation: Literal["tile", "column", "off"] = Field(
         "tile",
-        description="global drift compensation: digital factors for each tile, for each output of a tile, or none",
+        description="global drift compensation of weights read `t_read` after learning: a digital factor for each tile, "
+        "for each output of a tile, or none; a network that learns reads what has drifted",
     )
     reference: Literal["verified", "exact"] = Field(
         "verified",
-        description="what drift is compensated to: what the weights read when they were verified, or what was wanted",
+        description="what drift is compensated to: what was read when learning stopped, or what was last wanted",
     )
 
 

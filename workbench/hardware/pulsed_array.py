@@ -159,7 +159,7 @@ class PulsedArray:
         else:
             self.way = Direct(settings, self.cells)
 
-    def redraw(self, generator: torch.Generator) -> None:
+    def redraw(self, generator: torch.Generator, since: float | None = None) -> None:
         """Nothing: what a read adds is drawn when a device is written, and held until it is written again."""
 
     def read(self, now: float) -> Tensor:

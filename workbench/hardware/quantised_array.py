@@ -71,7 +71,7 @@ class QuantisedArray:
         self.asked = 0
         self.made = 0
 
-    def redraw(self, generator: torch.Generator) -> None:
+    def redraw(self, generator: torch.Generator, since: float | None = None) -> None:
         """Nothing: reads repeat."""
 
     def read(self, now: float) -> Tensor:

@@ -74,7 +74,7 @@ def test_columns_of_fast_arrays_are_read_at_transfers():
     made = net()
     chip = updated(attached(ReRamES, made, update="tiki-taka-2", transfer_every=2), 6)
     arrays = Arrays.of(chip, samples=12)
-    pace = arrays.pace(STEPS, batches=0.5)
+    pace = arrays.pace(STEPS)
     assert pace.updates == 6 / 12
     assert pace.transfers == dict.fromkeys(arrays.shapes, 3 / 12)
     found = by_purpose(arrays.reads(made, steady(made), 1.0, Transposed({}), pace))
@@ -85,7 +85,7 @@ def test_columns_of_fast_arrays_are_read_at_transfers():
         "converted": (UNITS + CLASSES) * 0.25,
         "cells": (UNITS + CLASSES) * 0.25,
     }
-    planned = arrays.planned_pace(STEPS, batches=0.5, updates=0.5)
+    planned = arrays.planned_pace(STEPS, updates=0.5)
     assert planned.transfers == pace.transfers
     # The buffer's numbers of a column, read and written.
     assert arrays.buffered(pace) == Words(2.0, 2.0, UNITS * INPUTS + UNITS * CLASSES)
@@ -95,20 +95,17 @@ def test_an_accumulator_is_gone_through_at_every_update():
     chip = updated(attached(ReRamES, net(), update="mixed-precision", transfer_every=3), 6)
     arrays = Arrays.of(chip, samples=12)
     weights = UNITS * INPUTS + UNITS * CLASSES
-    assert arrays.buffered(arrays.pace(STEPS, 0.5)) == Words(weights / 2, weights / 2, weights)
+    assert arrays.buffered(arrays.pace(STEPS)) == Words(weights / 2, weights / 2, weights)
     direct = Arrays.of(attached(ReRamES, net()), samples=12)
-    assert direct.buffered(direct.pace(STEPS, 0.5)) == Words()
+    assert direct.buffered(direct.pace(STEPS)) == Words()
 
 
-def test_drift_is_measured_input_by_input_at_every_batch():
+def test_while_a_network_learns_no_drift_is_measured():
     made = net()
     arrays = Arrays.of(attached(PCM, made), samples=1)
-    pace = arrays.planned_pace(STEPS, batches=0.25, updates=0.25)
-    found = by_purpose(arrays.reads(made, steady(made), 1.0, Transposed({}), pace))["compensation"]
-    assert found["driven"] == 0.25 * (INPUTS + UNITS)
-    assert found["cells"] == 0.25 * (INPUTS * UNITS + UNITS * CLASSES) * 2
-    off = Arrays.of(attached(PCM, made, compensation="off"), samples=1)
-    assert "compensation" not in by_purpose(off.reads(made, steady(made), 1.0, Transposed({}), pace))
+    pace = arrays.planned_pace(STEPS, updates=0.25)
+    reads = arrays.reads(made, steady(made), 1.0, Transposed({}), pace)
+    assert {read.purpose for read in reads} == {"forward"}
 
 
 def test_writes_of_all_devices_are_pulses():
@@ -123,7 +120,7 @@ def test_products_with_arrays_are_no_digital_operations_and_move_no_words(learne
     bound, activity = rule(learner, made), steady(made)
     count, words = bound.operations(STEPS, 1, activity), bound.words(STEPS, 1, activity)
     transposed = arrays.transposed(bound, STEPS, 1)
-    reads = arrays.reads(made, activity, 1.0, transposed, arrays.planned_pace(STEPS, 1.0, 1.0))
+    reads = arrays.reads(made, activity, 1.0, transposed, arrays.planned_pace(STEPS, 1.0))
     left = left_operations(made, count, transposed, reads, STEPS)
     # Biases, and sums of 3, 2 and 2 tiles.
     tiles = [(INPUTS, UNITS), (UNITS, 4), (4, CLASSES)]

@@ -22,7 +22,7 @@ SHAPE = Shape(inputs=300, outputs=100, tile_inputs=256, tile_outputs=256, device
 READS = (
     Read("forward", SHAPE, vectors=10, driven=30),
     Read("transposed", SHAPE.turned, vectors=10, driven=100, bits=None),
-    Read("compensation", SHAPE, vectors=5, driven=1, one_hot=True),
+    Read("transfers", SHAPE, vectors=5, driven=1, one_hot=True),
 )
 PRICES = {
     "mac": {"energy_pj": 4.6, "source": "me"},
@@ -95,21 +95,21 @@ def test_devices_and_their_periphery_are_apart():
     cells = {
         "forward": 10 * 30 * 100 * 2 * 0.01,
         "transposed": 10 * 100 * 300 * 2 * 0.01,
-        "compensation": 5 * 1 * 100 * 2 * 0.01,
+        "transfers": 5 * 1 * 100 * 2 * 0.01,
     }
     # Two tiles of 256 and 44 inputs; blocks of 64: (4 + 1) x 2 of them.
     periphery = {
         "forward": 10 * (30 * 0.5 + 2 * 100 * 2.0 + 10 * 100.0),
         # 100 inputs in one tile, 300 outputs in two.
         "transposed": 10 * (2 * 100 * 0.5 + 300 * 2.0 + 2 * 5 * 100.0),
-        "compensation": 5 * (1 * 0.5 + 100 * 2.0 + 2 * 100.0),
+        "transfers": 5 * (1 * 0.5 + 100 * 2.0 + 2 * 100.0),
     }
     assert found["writes"] == pytest.approx(50 * 0.6e-12)
     assert found["cells"] == pytest.approx(1e-12 * sum(cells.values()) + found["writes"])
     assert found["periphery"] == pytest.approx(1e-12 * sum(periphery.values()))
     assert found["digital"] == pytest.approx(sum(ARITHMETIC))
     assert found["total"] == pytest.approx(found["cells"] + found["periphery"] + found["digital"])
-    forward = sum(one["forward"] + one["compensation"] for one in (cells, periphery))
+    forward = sum(one["forward"] for one in (cells, periphery))
     assert found["forward"] == pytest.approx(ARITHMETIC[0] + 1e-12 * forward)
     assert found["total"] == pytest.approx(found["forward"] + found["learning"])
     assert found["picojoules"]["pulse"] == 0.6

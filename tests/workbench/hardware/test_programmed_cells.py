@@ -45,7 +45,8 @@ def history(kind, dtype, **settings):
             change[:, ::3] = 0.0
         array.update(shown + change, shown, now, generator)
         array.program(shown, normals(20, 30, seed=30 + step) > 1.5, now, generator)
-    array.read(400.0)
+    array.redraw(generator, since=300.0)
+    array.read(1e6)
     return {name: value.clone() for name, value in array.state_dict().items()}
 
 

@@ -38,6 +38,7 @@ def test_noise_of_every_read_is_not_in_what_is_read():
 
 def test_the_deviation_of_a_read_is_compensated_as_the_read_is():
     array = array_of(normals(8, 9), PCM, read_noise=1.0, drift=1.0, read_noise_redrawn="read")
+    array.redraw(generator(1), since=0.0)
     read, deviation = array.read(1e6), array.read_deviation()
     weights, plain = array.cells.read(None, 1e6)
     gain = array.facts()["compensation"]
@@ -48,7 +49,7 @@ def test_the_deviation_of_a_read_is_compensated_as_the_read_is():
 
 def test_noise_that_is_held_is_compensated_as_the_weights_are():
     array = array_of(normals(8, 9), PCM, read_noise=1.0, drift=1.0)
-    array.redraw(generator(1))
+    array.redraw(generator(1), since=0.0)
     read = array.read(1e6)
     deviation = array.cells.read(None, 1e6)[1].view(8, 9)
     gain = array.facts()["compensation"]
