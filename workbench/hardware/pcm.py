@@ -36,9 +36,9 @@ class PCMConfig(DriftingConfig):
 class PCM(ProgrammedHardware):
     """Phase-change memory that is written and verified: programming noise, drift, 1/f read noise.
 
-    Differential pairs; the drift of a tile is compensated by one digital factor. Nandakumar et al., ICECS 2019; the
-    same device as aihwkit's PCMLikeNoiseModel. The exponent of each device's drift is drawn at each of its
-    programmings.
+    Differential pairs; what a tile has drifted after learning is compensated by one digital factor. Nandakumar et al.,
+    ICECS 2019; the same device as aihwkit's PCMLikeNoiseModel. The exponent of each device's drift is drawn at each of
+    its programmings.
     """
 
     cell_kind = "pcm"

@@ -57,8 +57,8 @@ class DriftingConfig(ProgrammedConfig):
     drift: float = Field(1.0, ge=0, description="factor of the device's drift; 0: none")
     compensation: Literal["tile", "column", "off"] = Field(
         "tile",
-        description="global drift compensation of weights read `t_read` after learning: a digital factor for each tile, "
-        "for each output of a tile, or none; a network that learns reads what has drifted",
+        description="global drift compensation of weights that are read `t_read` after learning: a digital factor for "
+        "each tile, for each output of a tile, or none; a network that learns reads what has drifted",
     )
     reference: Literal["verified", "exact"] = Field(
         "verified",
