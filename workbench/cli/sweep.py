@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workbench.cli.options import Address, Engine, StudyFile, Workers
 from workbench.cli.output import table
 from workbench.errors import ConfigurationError
 
@@ -49,32 +50,16 @@ def sweep(
             metavar="KEY=VALUE[,VALUE...]", help="Settings and axes, see above.", show_default=False
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Study file in YAML; KEY=VALUE wins over it."),
-    ] = None,
+    config: StudyFile = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", metavar="STUDY", help="Study folder. Default: studies/ and a name made of the grid."
         ),
     ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "-j",
-            "--jobs",
-            min=0,
-            help="Jobs at once; 0: one for each core, or all a cluster takes.",
-            metavar="N",
-        ),
-    ] = 0,
-    engine: Annotated[
-        str, typer.Option("--engine", metavar="ENGINE", help="local (this machine), dask or ray.")
-    ] = "local",
-    address: Annotated[
-        str | None, typer.Option("--address", metavar="ADDRESS", help="Scheduler of a Dask or Ray cluster.")
-    ] = None,
+    workers: Workers = 0,
+    engine: Engine = "local",
+    address: Address = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the jobs and an estimate of the time; run nothing.")
     ] = False,
