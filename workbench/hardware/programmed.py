@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.hardware.drift import Curve, PowerLaw
 from workbench.hardware.programmed_device import Device
@@ -49,6 +49,11 @@ class GenericConfig(DriftingConfig):
     t_0: float = Field(20.0, gt=0, description="time after programming from which drift counts, seconds")
     drift: float = Field(0.0, ge=0, description="factor of the device's drift; 0: none")
 
+    @model_validator(mode="after")
+    def _has_range(self) -> GenericConfig:
+        check_range(self.g_min, self.g_max)
+        return self
+
 
 class Generic(ProgrammedHardware):
     """A generic device that is written and verified; normal or uniform noise, power-law drift if wanted.
@@ -59,9 +64,8 @@ class Generic(ProgrammedHardware):
     Config: ClassVar[type[PluginConfig]] = GenericConfig
 
     def device(self) -> Device:
-        """Return the device that the settings describe. Raises ConfigurationError for an empty range."""
+        """Return the device that the settings describe."""
         config: GenericConfig = self.config
-        check_range(config.g_min, config.g_max)
         deviation = Scaled(config.programming_share, config.scaling, config.g_max)
         programming = ProgrammingNoise(deviation, config.programming_noise, config.distribution == "uniform")
         read = WhiteNoise(Scaled(config.read_share, config.read_scaling, config.g_max), config.read_noise)

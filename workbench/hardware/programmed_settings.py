@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.errors import ConfigurationError
 from workbench.hardware.settings import CrossbarConfig
 from workbench.plugin import Hardware, PluginConfig
 
@@ -89,9 +88,8 @@ class ProgrammedHardware(Hardware):
 
 
 def check_range(g_min: float, g_max: float) -> None:
-    """Raise ConfigurationError unless there is a range between two conductances, microsiemens."""
+    """Raise ValueError, as validators do, unless there is a range between two conductances, microsiemens."""
     if g_min >= g_max:
-        raise ConfigurationError(
-            f"hardware.g_min={g_min:g} leaves no range of conductance below hardware.g_max={g_max:g}; "
-            "both are in microsiemens"
+        raise ValueError(
+            f"g_min={g_min:g} leaves no range of conductance below g_max={g_max:g}; both are in microsiemens"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.hardware.drift import LogarithmicRelaxation
 from workbench.hardware.programmed_device import Device
@@ -35,6 +35,11 @@ class CMOConfig(DriftingConfig):
         description="global drift compensation; off: relaxation shifts both devices of a pair alike and cancels",
     )
 
+    @model_validator(mode="after")
+    def _has_range(self) -> CMOConfig:
+        check_range(self.g_min, self.g_max)
+        return self
+
 
 class ReRAMCMO(ProgrammedHardware):
     """CMO/HfOx ReRAM: exact programming, then relaxation that soon is larger; 1/f read noise.
@@ -47,9 +52,8 @@ class ReRAMCMO(ProgrammedHardware):
     Config: ClassVar[type[PluginConfig]] = CMOConfig
 
     def device(self) -> Device:
-        """Return the device that the settings describe. Raises ConfigurationError for an empty range."""
+        """Return the device that the settings describe."""
         config: CMOConfig = self.config
-        check_range(config.g_min, config.g_max)
         programming = ProgrammingNoise(Polynomial(LINEAR[config.acceptance]), config.programming_noise)
         drift = LogarithmicRelaxation(-0.08900206, 0.41183342, 0.04201137, config.drift)
         read = LogarithmicFlickerNoise(0.0277316483, config.read_seconds, config.read_noise)

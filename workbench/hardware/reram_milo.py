@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.hardware.programmed_device import Device
 from workbench.hardware.programmed_settings import ProgrammedConfig, ProgrammedHardware, check_range
@@ -30,6 +30,11 @@ class MiloConfig(ProgrammedConfig):
         description="read noise of a weight at factor 1, standard deviation as a share of the largest (assumed)",
     )
 
+    @model_validator(mode="after")
+    def _has_range(self) -> MiloConfig:
+        check_range(self.g_min, self.g_max)
+        return self
+
 
 class ReRAMMilo(ProgrammedHardware):
     """ReRAM of Milo et al. (IRPS 2021), 50 to 225 microsiemens: programming noise of the IGVVA-100 algorithm.
@@ -41,9 +46,8 @@ class ReRAMMilo(ProgrammedHardware):
     Config: ClassVar[type[PluginConfig]] = MiloConfig
 
     def device(self) -> Device:
-        """Return the device that the settings describe. Raises ConfigurationError for an empty range."""
+        """Return the device that the settings describe."""
         config: MiloConfig = self.config
-        check_range(config.g_min, config.g_max)
         programming = ProgrammingNoise(Polynomial(LINEAR), config.programming_noise)
         share = config.read_share / 2**0.5
         read = WhiteNoise(Scaled(share, "independent", config.g_max - config.g_min), config.read_noise)

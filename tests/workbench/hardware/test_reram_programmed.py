@@ -7,6 +7,7 @@ import torch
 from fixtures import small
 from pydantic import ValidationError
 
+from workbench.config import resolve
 from workbench.errors import ConfigurationError
 from workbench.hardware.programmed import Generic
 from workbench.hardware.reram_cmo import ReRAMCMO
@@ -53,10 +54,10 @@ def test_a_share_of_zero_is_no_noise_either(share):
     assert (made.programming if share == "programming_share" else made.read) is None
 
 
-@pytest.mark.parametrize("kind", [ReRAMCMO, ReRAMMilo, Generic])
+@pytest.mark.parametrize("kind", ["reram-cmo", "reram-milo", "programmed"])
 def test_a_range_that_is_none_is_refused(kind):
     with pytest.raises(ConfigurationError, match="leaves no range"):
-        device(kind, g_min=70.0, g_max=60.0)
+        resolve([f"hardware={kind}", "hardware.g_min=70", "hardware.g_max=60"])
 
 
 @pytest.mark.parametrize(
