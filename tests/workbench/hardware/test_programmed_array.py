@@ -11,8 +11,8 @@ import torch
 from fixtures.programmed import EVERY, QUIET, array_of, generator, normals
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from workbench.errors import ConfigurationError
 from workbench.hardware.drift import PowerLaw
 from workbench.hardware.pcm import PCM
 from workbench.hardware.programmed import Generic
@@ -254,7 +254,7 @@ def test_worn_out_devices_stay_where_they_are():
 
 
 def test_a_device_needs_a_range():
-    with pytest.raises(ConfigurationError, match=r"hardware.g_min=500 .* hardware.g_max=500"):
+    with pytest.raises(ValidationError, match=r"g_min=500 .* g_max=500"):
         array_of(normals(2, 2), g_min=500.0, g_max=500.0)
 
 
