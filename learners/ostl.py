@@ -20,6 +20,7 @@ plain sgd there, gradients summed over the steps of a sequence (`reduction=sum`)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -28,7 +29,7 @@ from workbench.plugin import Locality, MemoryCost, PluginConfig, Rule, RuleConte
 from workbench.rules.settings import OnlineConfig
 
 if TYPE_CHECKING:
-    from workbench.backbones.network import Network
+    from workbench.backbones.network import Layer, Network
     from workbench.cost.counts import MeanActivity, OperationCount, Transposed, WordCount
 
 
@@ -102,34 +103,26 @@ class OSTL(Rule):
         Gradients: n_l m_l MACs. Filtered by the readout: 2 n_l m_l more for traces. Full: n^2 m (n + 2) and n^2 m.
         """
         from workbench.cost.operations import whole, with_traces
-        from workbench.rules.credits import read_by_readout
-        from workbench.rules.signals import readout_leak
 
-        filters = self.config.readout_filter and readout_leak(self.network) > 0
-        learning = with_traces(
-            self.network,
-            activity,
-            spatial=True,
-            filtered=read_by_readout(self.network) if filters else (),
-            full=self.config.traces == "full",
-        )
+        full = self.config.traces == "full"
+        learning = with_traces(self.network, activity, spatial=True, filtered=self._filtered(), full=full)
         return whole(self.network, activity, steps, learning)
 
     def words(self, steps: float, batch: float, activity: MeanActivity) -> WordCount:
         """See `Rule.words`."""
         from workbench.cost.words import whole, with_traces
+
+        full = self.config.traces == "full"
+        learning = with_traces(self.network, activity, spatial=True, filtered=self._filtered(), full=full)
+        return whole(self.network, activity, steps, learning)
+
+    def _filtered(self) -> Sequence[Layer]:
+        """Return the layers whose traces the leak of the readout filters."""
         from workbench.rules.credits import read_by_readout
         from workbench.rules.signals import readout_leak
 
         filters = self.config.readout_filter and readout_leak(self.network) > 0
-        learning = with_traces(
-            self.network,
-            activity,
-            spatial=True,
-            filtered=read_by_readout(self.network) if filters else (),
-            full=self.config.traces == "full",
-        )
-        return whole(self.network, activity, steps, learning)
+        return read_by_readout(self.network) if filters else ()
 
     def transposed(self, steps: float, batch: float) -> Transposed:
         """See `Rule.transposed`."""
@@ -139,12 +132,9 @@ class OSTL(Rule):
 
     def locality(self) -> Locality:
         """See `Rule.locality`: errors come down the layers at the same step, exact traces are mostly of synapses."""
-        from workbench.rules.credits import read_by_readout
         from workbench.rules.locality import PRESYNAPTIC, in_space, synaptic_traces
-        from workbench.rules.signals import readout_leak
 
-        filters = self.config.readout_filter and readout_leak(self.network) > 0
-        filtered = read_by_readout(self.network) if filters else ()
+        filtered = self._filtered()
         full = self.config.traces == "full"
         synaptic = synaptic_traces(self.network, filtered=filtered, full=full)
         return in_space(self.network, synaptic=synaptic, memory=PRESYNAPTIC)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from workbench.backbones.network import Network
 from workbench.hardware.array import Array
+from workbench.hardware.exact import part, prefixed
 from workbench.hardware.periphery import install
 from workbench.hardware.settings import CrossbarConfig
 from workbench.randomness import RandomStreams
@@ -185,18 +186,14 @@ class Chip:
             "updates": torch.tensor(self.updates),
         }
         for stored in self.stored:
-            for key, value in stored.array.state_dict().items():
-                state[f"{stored.name}/{key}"] = value
+            state |= prefixed(stored.name, stored.array.state_dict())
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what `state_dict` returned, after the network's own state was restored."""
         self.now, self.updates = float(state["clock"]), int(state["updates"])
         for stored in self.stored:
-            mark = f"{stored.name}/"
-            stored.array.load_state_dict(
-                {key.removeprefix(mark): value for key, value in state.items() if key.startswith(mark)}
-            )
+            stored.array.load_state_dict(part(stored.name, state))
             stored.shown.copy_(stored.parameter.detach())
 
 
