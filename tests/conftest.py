@@ -6,8 +6,10 @@ import os
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -16,6 +18,15 @@ from workbench.plugin import GROUPS
 from workbench.registry import Registration, Registry
 
 FIXTURES = Path(__file__).parent / "fixtures"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 SAMPLES = {
     "scenario": {"beeps": "Beeps", "clicks": "Clicks"},
     "learner": {"exact": "Exact", "local": "Local", "replay": "Replay", "slow-weights": "Slow"},
@@ -62,6 +73,21 @@ def faulty_plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mishaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the modifier that lets a run come to grief installed in it; put it on PYTHONPATH."""
     return install(FIXTURES / "mishap_plugins", tmp_path_factory.mktemp("mishap_plugins"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium of this machine, driven by playwright; tests that need one are skipped where either is missing."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the Python package playwright is not installed"
+    )
+    program = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip(f"no Chromium on this machine: looked for {', '.join(CHROMIUM)}")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+        yield running
+        running.close()
 
 
 def install(source: Path, target: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +9,6 @@ import pytest
 
 from workbench.feasibility.saved import save
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the Python package playwright is not installed"
-)
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 INSIDE = "(one) => [...document.querySelectorAll(one)].map((box) => box.getBoundingClientRect().right)"
 CONTRAST = """(one) => {
   const shown = (colour) => colour.match(/[0-9.]+/g).slice(0, 3).map(Number);
@@ -31,18 +24,6 @@ CONTRAST = """(one) => {
   });
 }"""
 """Contrast of texts with the page's ground, as WCAG 2 has it."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium of this machine."""
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip(f"no Chromium on this machine: looked for {', '.join(NAMES)}")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
